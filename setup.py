@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Install the package: as an ament_python package with colcon, or with pip."""
+
+from glob import glob
+
+from setuptools import Extension, find_packages, setup
+
+NAME = 'snn_detector_ros'
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    description='Real-time object detection on ROS 2 with spiking neural networks',
+    license='Apache-2.0',
+    maintainer='The snn_detector_ros developers',
+    maintainer_email='snn-detector-ros@users.noreply.github.com',
+    python_requires='>=3.10',
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
+    package_data={NAME: ['py.typed']},
+    # Loops over pixels and levels; without a compiler the package falls back to numpy.
+    ext_modules=[Extension(
+        f'{NAME}._native', [f'{NAME}/_native.c'], extra_compile_args=['-O3'], optional=True)],
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        (f'share/{NAME}/launch', glob('launch/*.launch.py')),
+        (f'share/{NAME}/config', glob('config/*')),
+        (f'share/{NAME}/rviz', glob('rviz/*')),
+        (f'share/{NAME}/models', glob('models/*.onnx') + glob('models/*.md')),
+    ],
+    install_requires=['setuptools', 'numpy', 'onnx', 'onnxruntime', 'opencv-python-headless'],
+    extras_require={
+        'train': ['torch'],
+        'replay': ['rosbags'],
+        'bench': ['openvino', 'spikingjelly'],
+    },
+    entry_points={'console_scripts': [
+        f'snn-detector = {NAME}.cli.main:main',
+        f'detector_node = {NAME}.ros.node:main',
+        f'player_node = {NAME}.ros.player:main',
+    ]},
+    zip_safe=False,
+)

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The two loops around a network that numpy is too slow for: rearranging the picture, and counting
+ * the spikes of a frame. Optional: snn_detector_ros/native.py holds a numpy twin of each, and a
+ * test holds the twins equal.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+#define HAVE_X86 1
+#endif
+
+#define MAX_STEPS 64
+
+/* Sum over all levels of table[level], for `steps` tables of 256 entries each, by a histogram.
+ * Four histograms in turn, because equal neighbours (zeros, mostly) would wait for each other. */
+static void count_histogram(const uint8_t *levels, size_t n, const uint8_t *tables, int steps,
+                            int64_t *out)
+{
+    static const size_t chunk = (size_t)1 << 30; /* keeps the 32 bit bins from overflowing */
+    uint64_t histogram[256] = {0};
+    while (n) {
+        uint32_t part[4][256] = {{0}};
+        size_t m = n < chunk ? n : chunk, i = 0;
+        for (; i + 4 <= m; i += 4) {
+            part[0][levels[i]]++;
+            part[1][levels[i + 1]]++;
+            part[2][levels[i + 2]]++;
+            part[3][levels[i + 3]]++;
+        }
+        for (; i < m; i++)
+            part[0][levels[i]]++;
+        for (int level = 0; level < 256; level++)
+            histogram[level] += (uint64_t)part[0][level] + part[1][level] + part[2][level]
+                                + part[3][level];
+        levels += m;
+        n -= m;
+    }
+    for (int step = 0; step < steps; step++) {
+        int64_t sum = 0;
+        for (int level = 0; level < 256; level++)
+            sum += (int64_t)histogram[level] * tables[256 * step + level];
+        out[step] = sum;
+    }
+}
+
+#ifdef HAVE_X86
+/* The same for levels below 128: 64 table look-ups an instruction, two vectors per table. */
+__attribute__((target("avx512f,avx512bw,avx512vbmi")))
+static void count_vbmi(const uint8_t *levels, size_t n, const uint8_t *tables, int steps,
+                       int64_t *out)
+{
+    const __m512i zero = _mm512_setzero_si512();
+    __m512i low[MAX_STEPS], high[MAX_STEPS], sum[MAX_STEPS];
+    for (int step = 0; step < steps; step++) {
+        low[step] = _mm512_loadu_si512(tables + 256 * step);
+        high[step] = _mm512_loadu_si512(tables + 256 * step + 64);
+        sum[step] = zero;
+    }
+    for (; n; levels += 64) {
+        /* Lanes past the end read level 0, which never fires. */
+        __mmask64 mask = n >= 64 ? ~(__mmask64)0 : (((__mmask64)1 << n) - 1);
+        __m512i index = _mm512_maskz_loadu_epi8(mask, levels);
+        for (int step = 0; step < steps; step++) {
+            __m512i spikes = _mm512_permutex2var_epi8(low[step], index, high[step]);
+            sum[step] = _mm512_add_epi64(sum[step], _mm512_sad_epu8(spikes, zero));
+        }
+        n -= n >= 64 ? 64 : n;
+    }
+    for (int step = 0; step < steps; step++)
+        out[step] = _mm512_reduce_add_epi64(sum[step]);
+}
+#endif
+
+static PyObject *count_spikes(PyObject *self, PyObject *args)
+{
+    Py_buffer levels, tables, out;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*y*w*", &levels, &tables, &out))
+        return NULL;
+    Py_ssize_t steps = tables.len / 256;
+    if (tables.len % 256 || steps < 1 || steps > MAX_STEPS
+        || out.len != steps * (Py_ssize_t)sizeof(int64_t)) {
+        PyBuffer_Release(&levels);
+        PyBuffer_Release(&tables);
+        PyBuffer_Release(&out);
+        PyErr_SetString(PyExc_ValueError, "tables must be [T, 256] bytes and out [T] int64");
+        return NULL;
+    }
+    const uint8_t *table = tables.buf;
+    int use_vbmi = 0;
+#ifdef HAVE_X86
+    use_vbmi = __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bw");
+    for (Py_ssize_t step = 0; step < steps; step++) {
+        use_vbmi &= table[256 * step] == 0;
+        for (int level = 128; level < 256; level++)
+            use_vbmi &= table[256 * step + level] == 0;
+    }
+#endif
+    Py_BEGIN_ALLOW_THREADS
+#ifdef HAVE_X86
+    if (use_vbmi)
+        count_vbmi(levels.buf, (size_t)levels.len, table, (int)steps, out.buf);
+    else
+#endif
+        count_histogram(levels.buf, (size_t)levels.len, table, (int)steps, out.buf);
+    Py_END_ALLOW_THREADS
+    (void)use_vbmi;
+    PyBuffer_Release(&levels);
+    PyBuffer_Release(&tables);
+    PyBuffer_Release(&out);
+    Py_RETURN_NONE;
+}
+
+static PyObject *space_to_depth(PyObject *self, PyObject *args)
+{
+    Py_buffer image, out;
+    Py_ssize_t height, width, channels;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "y*nnnw*", &image, &height, &width, &channels, &out))
+        return NULL;
+    int fits = height > 0 && width > 0 && channels > 0 && height % 2 == 0 && width % 2 == 0
+               && image.len / height / width == channels
+               && image.len == height * width * channels && out.len == image.len;
+    if (fits) {
+        const size_t pair = 2 * (size_t)channels, row = (size_t)(width * channels);
+        Py_BEGIN_ALLOW_THREADS
+        const uint8_t *source = image.buf;
+        uint8_t *target = out.buf;
+        for (Py_ssize_t y = 0; y < height; y += 2, source += 2 * row)
+            for (size_t x = 0; x < row; x += pair, target += 2 * pair) {
+                memcpy(target, source + x, pair);
+                memcpy(target + pair, source + row + x, pair);
+            }
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&image);
+    PyBuffer_Release(&out);
+    if (!fits) {
+        PyErr_SetString(PyExc_ValueError, "image must be [H, W, C] with even H and W, out as large");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"count_spikes", count_spikes, METH_VARARGS,
+     "count_spikes(levels, tables, out): out[t] = sum of tables[t, level] over all levels."},
+    {"space_to_depth", space_to_depth, METH_VARARGS,
+     "space_to_depth(image, height, width, channels, out): 2x2 blocks of pixels become channels."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {
+    PyModuleDef_HEAD_INIT, "_native", "Fast twins of the loops in native.py.", -1, methods,
+    NULL, NULL, NULL, NULL,
+};
+
+PyMODINIT_FUNC PyInit__native(void)
+{
+    return PyModule_Create(&module);
+}

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The default engine on a CPU: one pass over integer levels in ONNX Runtime.
+
+All outputs are bound to arrays made once, so that a frame allocates nothing. With statistics, the
+levels of every firing layer are outputs too; they are counted only when somebody asks, after the
+detections have gone out.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from snn_detector_ros.engines.base import check_pixels
+from snn_detector_ros.engines.integer_graph import CONTRIB, emit, reads_blocks
+from snn_detector_ros.engines.statistics import FiringModel, FiringStatistics
+from snn_detector_ros.errors import EngineError
+from snn_detector_ros.native import count_spikes, space_to_depth
+from snn_detector_ros.network import IMAGE, SpikingNetwork
+from snn_detector_ros.network.qdq_writer import OPSET
+from snn_detector_ros.network.validation import check_shapes, validate
+
+PROVIDERS = ['CPUExecutionProvider']
+
+
+class OnnxRuntimeEngine:
+    """
+    Runs a network in one pass.
+
+    :param network: the network; is validated.
+    :param input_size: (height, width) of the picture in px; the network's own if None.
+    :param threads: threads of the runtime; 0 takes one per physical core.
+    :param spinning: let idle threads spin: faster on a quiet machine, slower on a shared one.
+    :param statistics: keep the levels of every layer, for :meth:`levels` and :meth:`firing`.
+    :raises EngineError: if this CPU cannot compute the network exactly.
+    """
+
+    name = 'onnxruntime'
+
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        *,
+        input_size: tuple[int, int] | None = None,
+        threads: int = 0,
+        spinning: bool = False,
+        statistics: bool = True,
+    ) -> None:
+        validate(network)
+        check_exact_on_this_cpu(network)
+        self.network = network
+        self.input_size = input_size or network.input_size
+        shapes = check_shapes(network, self.input_size)
+        self._shape = shapes[IMAGE]
+        self._firing_model = FiringModel(network, self.input_size)
+        self._exposed = [layer.name for layer in network.firing_layers] if statistics else []
+        self._digit_table = np.zeros((network.code.steps, 256), dtype=np.uint8)
+        self._digit_table[:, :network.code.max_level + 1] = network.code.digit_table
+        self._blocks = reads_blocks(network, self.input_size)
+        model = emit(network, self.input_size, self._exposed)
+        self._session = _session(model.SerializeToString(), threads=threads, spinning=spinning)
+        self._binding = self._session.io_binding()
+        self._pixels = np.zeros((1, *self._picture_shape()), dtype=np.uint8)
+        self._bind_input()
+        self._readouts = {name: self._bind_output(name, np.zeros((1, *shapes[name]), np.int32))
+                          for name in network.outputs}
+        self._levels = {name: self._bind_output(name, np.zeros((1, *shapes[name]), np.uint8))
+                        for name in self._exposed}
+
+    def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.int32]]:
+        check_pixels(pixels, self._shape)
+        if self._blocks:
+            space_to_depth(pixels, self._pixels)
+        else:
+            self._pixels[0] = pixels
+        self._session.run_with_iobinding(self._binding)
+        return self._readouts
+
+    def levels(self) -> dict[str, NDArray[np.uint8]]:
+        self._require_statistics()
+        return self._levels
+
+    def firing(self) -> FiringStatistics:
+        self._require_statistics()
+        return self._firing_model.statistics(
+            lambda name, channels: count_spikes(
+                self._levels[name][..., channels], self._digit_table))
+
+    def _require_statistics(self) -> None:
+        if not self._exposed:
+            raise EngineError('the levels of this engine were not kept: make it with '
+                              'statistics=True')
+
+    def _picture_shape(self) -> tuple[int, int, int]:
+        height, width, channels = self._shape
+        return (height // 2, width // 2, 4 * channels) if self._blocks else self._shape
+
+    def _bind_input(self) -> None:
+        self._binding.bind_input(IMAGE, 'cpu', 0, np.uint8, self._pixels.shape,
+                                 self._pixels.ctypes.data)
+
+    def _bind_output(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        self._binding.bind_output(name, 'cpu', 0, array.dtype.type, array.shape,
+                                  array.ctypes.data)
+        return array[0]
+
+
+def check_exact_on_this_cpu(network: SpikingNetwork) -> None:
+    """
+    Check that the runtime's int8 arithmetic is exact on this CPU for a network.
+
+    Some CPUs add products in saturating 16-bit pairs, which goes wrong for large levels times large
+    weights. Whether this one does is found out by trying it, once per process.
+
+    :raises EngineError: naming the layer, its range and the remedy.
+    """
+    for conv in network.convolutions:
+        largest = 255 if conv.source == IMAGE else network.code.max_level
+        weight = int(np.abs(conv.weight.astype(np.int16)).max())
+        if 2 * largest * weight <= 32767 or _pairs_are_exact():
+            continue
+        raise EngineError(
+            f'{conv.name}: levels up to {largest} times weights up to {weight} overflow the 16-bit '
+            'sums of this CPU; convert the network with --burst 12 (T=4), or use the simulator')
+
+
+@lru_cache(maxsize=1)
+def _pairs_are_exact() -> bool:
+    """Run a convolution of worst-case operands and compare it with the sum it should give."""
+    inputs, outputs = 64, 16
+    signs = np.where(np.arange(outputs) % 2, -1, 1)
+    weight = np.full((outputs, inputs, 1, 1), 127, np.int8) * signs.astype(np.int8)[
+        :, None, None, None]
+    constants = {
+        'one': np.float32(1), 'zero': np.uint8(0), 'middle': np.uint8(128), 'weight': weight,
+        'scale': np.full(outputs, 1 / 32769, np.float32),  # 64 * 127 * 255 / 32769 = 63.25
+        'zeros': np.zeros(outputs, np.int8), 'bias': np.zeros(outputs, np.int32)}
+    node = helper.make_node(
+        'QLinearConv', ['x', 'one', 'zero', 'weight', 'scale', 'zeros', 'one', 'middle', 'bias'],
+        ['y'], domain=CONTRIB, channels_last=1, kernel_shape=[1, 1])
+    graph = helper.make_graph(
+        [node], 'probe',
+        [helper.make_tensor_value_info('x', TensorProto.UINT8, [1, 4, 4, inputs])],
+        [helper.make_tensor_value_info('y', TensorProto.UINT8, [1, 4, 4, outputs])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[
+        helper.make_opsetid('', OPSET), helper.make_opsetid(CONTRIB, 1)])
+    session = _session(model.SerializeToString(), threads=1, spinning=False)
+    result = session.run(None, {'x': np.full((1, 4, 4, inputs), 255, np.uint8)})[0]
+    return bool((np.asarray(result) == 128 + 63 * signs).all())
+
+
+def _session(model: bytes, *, threads: int, spinning: bool) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry('session.intra_op.allow_spinning', str(int(spinning)))
+    return onnxruntime.InferenceSession(model, options, providers=PROVIDERS)

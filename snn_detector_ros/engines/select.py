@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of engines, and the choice among them."""
+
+from __future__ import annotations
+
+from snn_detector_ros.engines.base import Engine
+from snn_detector_ros.errors import ConfigurationError, MissingDependencyError
+from snn_detector_ros.network import SpikingNetwork
+
+#: Values of the option ``engine``.
+ENGINES = ('auto', 'onnxruntime', 'simulator')
+
+
+def make_engine(
+    name: str,
+    network: SpikingNetwork,
+    *,
+    input_size: tuple[int, int] | None = None,
+    threads: int = 0,
+    spinning: bool = False,
+    statistics: bool = True,
+) -> Engine:
+    """
+    Make the engine called ``name``; ``auto`` takes the fastest one that can run here.
+
+    Parameters are those of :class:`~snn_detector_ros.engines.onnxruntime.OnnxRuntimeEngine`; the
+    simulator heeds ``input_size`` alone.
+
+    :raises ConfigurationError: if there is no such engine.
+    :raises EngineError: if the engine cannot run the network on this machine.
+    :raises MissingDependencyError: if the engine's runtime is not installed.
+    """
+    if name not in ENGINES:
+        raise ConfigurationError(f'engine `{name}` is unknown; known: {", ".join(ENGINES)}')
+    if name == 'simulator':
+        from snn_detector_ros.engines.simulator import SimulatorEngine
+
+        return SimulatorEngine(network, input_size=input_size)
+    try:
+        from snn_detector_ros.engines.onnxruntime import OnnxRuntimeEngine
+    except ImportError as error:
+        raise MissingDependencyError('onnxruntime', 'runtime') from error
+    return OnnxRuntimeEngine(network, input_size=input_size, threads=threads,
+                             spinning=spinning, statistics=statistics)

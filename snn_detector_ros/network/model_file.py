@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The model file: one standard quantised ONNX graph that is also, exactly, a spiking network.
+
+Any ONNX runtime can run the graph (NCHW, uint8 picture in, float readouts out): each convolution is
+a QDQ group whose weight scale is ``1 / threshold``, followed by a Clip at Q, so that the uint8
+tensors between layers are the levels. What the graph has no place for (spike code, initial
+membrane, steps, head, names, provenance) stands in one JSON metadata entry. Nothing is pickled,
+nothing points outside the file, and nothing in it is trusted before :func:`load` has checked it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import ModelProto
+
+from snn_detector_ros.errors import ModelFileError, NetworkError
+from snn_detector_ros.network.codes import SpikeCode
+from snn_detector_ros.network.head import HeadLevel, YoloV5Head
+from snn_detector_ros.network.qdq_reader import read_layers
+from snn_detector_ros.network.qdq_writer import OPSET, write_graph
+from snn_detector_ros.network.spiking_network import SpikingNetwork
+from snn_detector_ros.network.validation import validate
+
+METADATA_KEY = 'snn_detector_network'
+METADATA_VERSION = 1
+MAX_FILE_BYTES = 512 << 20
+
+
+def save(network: SpikingNetwork, path: str | Path) -> None:
+    """
+    Write a network as a model file.
+
+    :raises NetworkError: if the network breaks a rule of exact execution.
+    """
+    Path(path).write_bytes(to_onnx(network).SerializeToString())
+
+
+def to_onnx(network: SpikingNetwork) -> ModelProto:
+    """Return the model file of a network as an ONNX model."""
+    validate(network)
+    model = onnx.helper.make_model(
+        write_graph(network), opset_imports=[onnx.helper.make_opsetid('', OPSET)], ir_version=8,
+        producer_name='snn_detector_ros')
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(_metadata(network))})
+    return model
+
+
+def is_spiking(path: str | Path) -> bool:
+    """
+    Return whether an ONNX file is one of our model files, as opposed to a float network.
+
+    :raises ModelFileError: if it is no ONNX file at all.
+    """
+    return METADATA_KEY in _properties(_read(Path(path)))
+
+
+def load(path: str | Path) -> SpikingNetwork:
+    """
+    Read and check a model file.
+
+    :raises ModelFileError: naming the file, the node at fault and the remedy.
+    """
+    path = Path(path)
+    model = _read(path)
+    text = _properties(model).get(METADATA_KEY)
+    if text is None:
+        raise ModelFileError(f'{path}: is an ONNX file, but no spiking network; make one with: '
+                             f'snn-detector convert {path.name} --calibration DIR -o OUT.onnx')
+    try:
+        network = _network(json.loads(text), model)
+        validate(network)
+    except NetworkError as error:
+        raise ModelFileError(f'{path}: {error}') from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelFileError(f'{path}: metadata cannot be read ({type(error).__name__}: {error}); '
+                             'convert the float network again') from error
+    return network
+
+
+def _read(path: Path) -> ModelProto:
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise ModelFileError(f'{path}: is no regular file')
+        if size > MAX_FILE_BYTES:
+            raise ModelFileError(f'{path}: {size >> 20} MiB; models may have at most '
+                                 f'{MAX_FILE_BYTES >> 20} MiB')
+        model = ModelProto.FromString(path.read_bytes())
+    except OSError as error:
+        raise ModelFileError(f'{path}: {error.strerror or error}') from error
+    except ModelFileError:
+        raise
+    except Exception as error:  # protobuf has no common base class for a parse error
+        raise ModelFileError(f'{path}: is truncated or no ONNX file ({error})') from error
+    if not model.graph.node:
+        raise ModelFileError(f'{path}: is truncated or no ONNX file (it holds no graph)')
+    return model
+
+
+def _properties(model: ModelProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def _metadata(network: SpikingNetwork) -> dict[str, Any]:
+    head = None
+    if network.head is not None:
+        head = {'kind': 'yolov5', 'levels': [
+            {'readout': level.readout, 'stride': level.stride, 'anchors': level.anchors}
+            for level in network.head.levels]}
+    return {
+        'version': METADATA_VERSION,
+        'name': network.name,
+        'code': {'tau': network.code.tau, 'burst': network.code.burst},
+        'initial_membrane': network.initial_membrane,
+        'input_size': network.input_size,
+        'pixels': 'uint8, blue-green-red',
+        'class_names': network.class_names,
+        'head': head,
+        # Nine digits give every float32 back unchanged.
+        'steps': {conv.name: [float(f'{step:.9g}') for step in conv.step]
+                  for conv in network.convolutions if not conv.is_readout},
+        'provenance': dict(network.provenance),
+    }
+
+
+def _network(metadata: Mapping[str, Any], model: ModelProto) -> SpikingNetwork:
+    version = metadata['version']
+    if version != METADATA_VERSION:
+        raise NetworkError('metadata', f'version {version!r}: this release reads version '
+                           f'{METADATA_VERSION}; install the release that wrote the file')
+    code = SpikeCode(tuple(_integer(weight) for weight in metadata['code']['tau']),
+                     _integer(metadata['code']['burst']))
+    if code.max_level > 1 << 16:
+        raise NetworkError('spike code', f'Q = {code.max_level} is out of any range')
+    height, width = (_integer(side) for side in metadata['input_size'])
+    layers = read_layers(model.graph, code=code, steps=metadata['steps'],
+                         initial_membrane=metadata['initial_membrane'])
+    return SpikingNetwork(
+        name=str(metadata['name']),
+        code=code,
+        initial_membrane=metadata['initial_membrane'],
+        input_size=(height, width),
+        layers=layers,
+        outputs=tuple(output.name for output in model.graph.output),
+        head=_head(metadata['head']),
+        class_names=tuple(str(name) for name in metadata['class_names']),
+        provenance={str(key): str(value) for key, value in metadata['provenance'].items()},
+    )
+
+
+def _head(entry: Mapping[str, Any] | None) -> YoloV5Head | None:
+    if entry is None:
+        return None
+    if entry['kind'] != 'yolov5':
+        raise NetworkError('head', f'kind `{entry["kind"]}` is unknown; known: yolov5')
+    return YoloV5Head(tuple(
+        HeadLevel(str(level['readout']), _integer(level['stride']),
+                  tuple((float(width), float(height)) for width, height in level['anchors']))
+        for level in entry['levels']))
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f'{value!r} is no integer')
+    return value

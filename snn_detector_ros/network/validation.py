@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The rules a spiking network must keep so that every engine computes the same levels.
+
+Checked once, when a network is made or loaded; afterwards engines may rely on all of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from snn_detector_ros.errors import NetworkError
+from snn_detector_ros.network.layers import (
+    IMAGE,
+    Add,
+    Concat,
+    Convolution,
+    Layer,
+    MaxPool,
+    Shape,
+    Slice,
+    Upsample,
+)
+from snn_detector_ros.network.spiking_network import SpikingNetwork
+
+#: Levels travel as uint8.
+MAX_LEVEL = 255
+#: A threshold above this, or a level times a threshold above 2^22, would round in float32.
+MAX_THRESHOLD = 32767
+MAX_LEVEL_TIMES_THRESHOLD = 1 << 22
+MAX_ACCUMULATOR = (1 << 31) - 1
+MAX_SIDE = 8192
+MAX_LAYERS = 4096
+MAX_TENSOR_ELEMENTS = 1 << 30
+
+
+def validate(network: SpikingNetwork) -> None:
+    """
+    Check everything that exact execution relies on.
+
+    :raises NetworkError: naming the layer, the value and the remedy.
+    """
+    _check_code(network)
+    _check_graph(network)
+    shapes = check_shapes(network, network.input_size)
+    for conv in network.convolutions:
+        _check_synapses(conv, network, shapes[conv.source][2])
+    _check_outputs(network, shapes)
+
+
+def check_shapes(network: SpikingNetwork, input_size: tuple[int, int]) -> dict[str, Shape]:
+    """
+    Check that all tensors fit together for one size of the picture.
+
+    :param input_size: (height, width) of the picture in px.
+    :returns: (height, width, channels) of every tensor.
+    :raises NetworkError: naming the layer whose inputs do not fit.
+    """
+    height, width = input_size
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        raise NetworkError(IMAGE, f'input size {height}x{width}: sides must be 1..{MAX_SIDE} px')
+    shapes: dict[str, Shape] = {IMAGE: (height, width, network.image_channels)}
+    for layer in network.layers:
+        inputs = tuple(shapes[source] for source in layer.sources)
+        _check_inputs(layer, inputs)
+        shape = layer.output_shape(inputs)
+        if min(shape) < 1:
+            raise NetworkError(
+                layer.name, f'output would be {shape} for a picture of {height}x{width}: '
+                'use a larger input size')
+        if int(np.prod(shape, dtype=np.int64)) > MAX_TENSOR_ELEMENTS:
+            raise NetworkError(layer.name, f'output of {shape} is too large: use a smaller input')
+        shapes[layer.name] = shape
+    return shapes
+
+
+def accumulator_bound(conv: Convolution, max_level: int) -> int:
+    """
+    Return the largest magnitude that a membrane of ``conv`` can reach.
+
+    :param max_level: largest value of an input: Q, or 255 where the input is the picture.
+    """
+    weights = np.abs(conv.weight.astype(np.int64)).reshape(len(conv.weight), -1).sum(axis=1)
+    return int((weights * max_level + np.abs(conv.bias.astype(np.int64))).max())
+
+
+def _check_code(network: SpikingNetwork) -> None:
+    code = network.code
+    if not code.is_complete:
+        raise NetworkError('spike code', f'{code} leaves gaps between its levels: each weight must '
+                           'be at most 1 + burst * (sum of the later weights)')
+    if code.max_level > MAX_LEVEL:
+        raise NetworkError('spike code', f'{code} has Q = {code.max_level}, but levels travel as '
+                           f'uint8: lower the steps or the burst cap until Q <= {MAX_LEVEL}')
+    if network.initial_membrane not in ('zero', 'half'):
+        raise NetworkError('initial membrane', f'`{network.initial_membrane}` is neither `zero` '
+                           'nor `half`')
+
+
+def _check_graph(network: SpikingNetwork) -> None:
+    if not 1 <= len(network.layers) <= MAX_LAYERS:
+        raise NetworkError('network', f'{len(network.layers)} layers: needs 1..{MAX_LAYERS}')
+    known = {IMAGE}
+    readouts = set()
+    for layer in network.layers:
+        if not layer.name or layer.name in known:
+            raise NetworkError(layer.name or 'network', 'layer names must be unique, not empty')
+        for source in layer.sources:
+            if source not in known or source in readouts:
+                raise NetworkError(layer.name, f'reads `{source}`, which is no earlier layer of '
+                                   'levels: sort the layers in order of execution')
+            if source == IMAGE and not isinstance(layer, Convolution):
+                raise NetworkError(layer.name, 'reads the picture: only convolutions may')
+        known.add(layer.name)
+        if isinstance(layer, Convolution) and layer.is_readout:
+            readouts.add(layer.name)
+    if not any(conv.source == IMAGE for conv in network.convolutions):
+        raise NetworkError('network', f'no convolution reads `{IMAGE}`')
+
+
+def _check_inputs(layer: Layer, inputs: tuple[Shape, ...]) -> None:
+    match layer:
+        case Convolution() | MaxPool():
+            kernel = layer.weight.shape[2:] if isinstance(layer, Convolution) else layer.kernel
+            padding_ok = all(0 <= pad < 64 for pad in layer.padding) and len(layer.padding) == 4
+            if min(kernel) < 1 or max(kernel) > 64 or min(layer.stride) < 1 or not padding_ok:
+                raise NetworkError(layer.name, f'kernel {tuple(kernel)}, stride {layer.stride}, '
+                                   f'padding {layer.padding}: kernels 1..64, strides >= 1, '
+                                   'padding 0..63 are supported')
+            if isinstance(layer, MaxPool) and (
+                    max(layer.padding[0], layer.padding[2]) >= kernel[0]
+                    or max(layer.padding[1], layer.padding[3]) >= kernel[1]):
+                raise NetworkError(layer.name, 'padding must be smaller than the kernel')
+        case Add():
+            if len(inputs) != 2 or inputs[0] != inputs[1]:
+                raise NetworkError(layer.name, f'adds tensors of {inputs}: needs two equal shapes')
+        case Concat():
+            if not inputs or len({shape[:2] for shape in inputs}) != 1:
+                raise NetworkError(layer.name, f'joins tensors of {inputs}: height and width '
+                                   'must agree; is the input size a multiple of all strides?')
+        case Upsample():
+            if not 1 <= layer.factor <= 16:
+                raise NetworkError(layer.name, f'factor {layer.factor}: 1..16 is supported')
+        case Slice():
+            if not 0 <= layer.start < layer.stop <= inputs[0][2]:
+                raise NetworkError(layer.name, f'channels {layer.start}:{layer.stop} of '
+                                   f'{inputs[0][2]} do not exist')
+
+
+def _check_synapses(conv: Convolution, network: SpikingNetwork, channels: int) -> None:
+    count = len(conv.weight)
+    groups = conv.groups
+    if (groups < 1 or count % groups or conv.weight.shape[1] * groups != channels):
+        raise NetworkError(conv.name, f'weights of {conv.weight.shape} in {groups} group(s) do not '
+                           f'fit an input of {channels} channels')
+    for name, array, dtype in (('bias', conv.bias, np.int32), ('step', conv.step, np.float32),
+                               ('threshold', conv.threshold, np.int32)):
+        if array is not None and (array.shape != (count,) or array.dtype != dtype):
+            raise NetworkError(conv.name, f'{name} is {array.dtype} of {array.shape}: needs '
+                               f'{np.dtype(dtype)} of ({count},)')
+    if conv.weight.dtype != np.int8 or conv.weight.ndim != 4:
+        raise NetworkError(conv.name, f'weights are {conv.weight.dtype} of {conv.weight.shape}: '
+                           'needs int8 [Cout, Cin, kh, kw]')
+    if not np.isfinite(conv.step).all() or (conv.step <= 0).any():
+        raise NetworkError(conv.name, 'steps must be finite and positive')
+    bound = accumulator_bound(conv, 255 if conv.source == IMAGE else network.code.max_level)
+    if bound > MAX_ACCUMULATOR:
+        raise NetworkError(conv.name, f'the membrane may reach {bound}, more than int32 holds: '
+                           'use fewer levels or smaller weights')
+    if conv.threshold is not None:
+        _check_thresholds(conv, network.code.max_level)
+
+
+def _check_thresholds(conv: Convolution, max_level: int) -> None:
+    assert conv.threshold is not None
+    limit = min(MAX_THRESHOLD, MAX_LEVEL_TIMES_THRESHOLD // (max_level + 1))
+    bad = (conv.threshold < 1) | (conv.threshold > limit) | (conv.threshold % 2 == 0)
+    if bad.any():
+        raise NetworkError(conv.name, f'threshold {conv.threshold[bad][0]}: needs an odd integer '
+                           f'in 1..{limit}, since others do not requantise exactly')
+
+
+def _check_outputs(network: SpikingNetwork, shapes: dict[str, Shape]) -> None:
+    readouts = {conv.name for conv in network.convolutions if conv.is_readout}
+    if not network.outputs or set(network.outputs) != readouts:
+        raise NetworkError('outputs', f'{network.outputs} must be exactly the readouts '
+                           f'{sorted(readouts)}')
+    if network.head is None:
+        return
+    if not network.class_names:
+        raise NetworkError('head', 'a detection head needs the names of the classes')
+    for level in network.head.levels:
+        if level.readout not in readouts:
+            raise NetworkError('head', f'`{level.readout}` is no readout of the network')
+        expected = len(level.anchors) * (5 + len(network.class_names))
+        if shapes[level.readout][2] != expected:
+            raise NetworkError(level.readout, f'has {shapes[level.readout][2]} channels, but '
+                               f'{len(level.anchors)} anchors and {len(network.class_names)} '
+                               f'classes need {expected}')
+        if level.stride < 1 or any(not 0 < side < 1e5 for box in level.anchors for side in box):
+            raise NetworkError(level.readout, f'stride {level.stride} and anchors {level.anchors} '
+                               'must be positive')

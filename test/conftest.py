@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+    """Return the folder of labelled pictures and recordings; skip where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f'needs the data folder {SHARED_DATA.parent.name}/{SHARED_DATA.name} '
+                    'beside the checkout')
+    return SHARED_DATA

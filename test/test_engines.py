@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The fast engine equals the simulator: every level, every membrane, every spike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from network_builder import NetworkBuilder, small_detector
+from numpy.typing import NDArray
+
+from snn_detector_ros.engines import Engine, make_engine
+from snn_detector_ros.engines.integer_graph import reads_blocks
+from snn_detector_ros.engines.simulator import SimulatorEngine, convolve
+from snn_detector_ros.errors import ConfigurationError, EngineError, ImageError, NetworkError
+from snn_detector_ros.network import IMAGE, Convolution, SpikeCode, SpikingNetwork
+
+CODES = [
+    SpikeCode.linear(4, 12), SpikeCode.linear(4, 25), SpikeCode.linear(4), SpikeCode.linear(2, 40),
+    SpikeCode.linear(1, 255), SpikeCode.binary(6), SpikeCode.constant(8, 3)]
+
+
+def picture(size: tuple[int, int], seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def mismatches(first: Engine, second: Engine, pixels: NDArray[np.uint8]) -> dict[str, int]:
+    """Return the tensors in which two engines differ, and in how many places."""
+    readouts = first.run(pixels), second.run(pixels)
+    pairs = [(readouts[0], readouts[1]), (first.levels(), second.levels())]
+    counts = {name: int((one[name] != two[name]).sum()) for one, two in pairs for name in one}
+    return {name: count for name, count in counts.items() if count}
+
+
+def assert_equal_engines(network: SpikingNetwork, pixels: NDArray[np.uint8]) -> None:
+    simulator, fast = make_engine('simulator', network), make_engine('onnxruntime', network)
+    assert mismatches(simulator, fast, pixels) == {}
+    assert simulator.firing() == fast.firing()
+
+
+@pytest.mark.parametrize('code', CODES, ids=str)
+@pytest.mark.parametrize('initial_membrane', ['zero', 'half'])
+def test_engines_agree(code: SpikeCode, initial_membrane: str) -> None:
+    network = small_detector(code=code, initial_membrane=initial_membrane)
+    assert_equal_engines(network, picture(network.input_size))
+
+
+@pytest.mark.parametrize('value', [0, 255])
+def test_engines_agree_on_extreme_pictures(value: int) -> None:
+    network = small_detector()
+    assert_equal_engines(network, np.full((*network.input_size, 3), value, dtype=np.uint8))
+
+
+def test_levels_are_spread_enough_to_test_anything() -> None:
+    network = small_detector()
+    engine = make_engine('onnxruntime', network)
+    engine.run(picture(network.input_size))
+    for name, levels in engine.levels().items():
+        assert levels.max() <= network.code.max_level
+        if name.startswith('conv'):
+            assert len(np.unique(levels)) > 20, name
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> SpikingNetwork:
+    """Random graphs: any stem, then layers that read any earlier tensor of a fitting size."""
+    code = draw(st.sampled_from(CODES))
+    size = (draw(st.integers(9, 20)), draw(st.integers(9, 20)))
+    net = NetworkBuilder(draw(st.integers(0, 2**16)), code, input_size=size)
+    kernel = draw(st.integers(1, 6))
+    net.conv(IMAGE, draw(st.integers(1, 9)), kernel, draw(st.integers(1, 2)),
+             padding=draw(st.integers(0, kernel - 1)))
+    for _ in range(draw(st.integers(1, 6))):
+        shapes = net.build().shapes()
+        source = draw(st.sampled_from([layer.name for layer in net.layers]))
+        height, width, channels = shapes[source]
+        twins = [n for n, s in shapes.items() if s == shapes[source] and n != IMAGE]
+        alike = [n for n, s in shapes.items() if s[:2] == shapes[source][:2] and n != IMAGE]
+        kind = draw(st.sampled_from(
+            ['conv', 'conv', 'group', 'pool', 'add', 'concat', 'up', 'cut']))
+        if kind == 'conv':
+            side = draw(st.sampled_from([k for k in (1, 3) if k <= min(height, width)]))
+            net.conv(source, draw(st.integers(1, 20)), side, draw(st.integers(1, 2)))
+        elif kind == 'group':
+            net.conv(source, channels * draw(st.integers(1, 2)), 1, groups=channels)
+        elif kind == 'pool':
+            stride = draw(st.integers(1, 2)) if min(height, width) > 3 else 1
+            net.pool(source, 2 if stride == 2 else 5, stride)
+        elif kind == 'add':
+            net.add(source, draw(st.sampled_from(twins)))
+        elif kind == 'concat':
+            net.concat(source, *draw(st.lists(st.sampled_from(alike), min_size=1, max_size=2)))
+        elif kind == 'up' and height * width < 500:
+            net.upsample(source, draw(st.integers(2, 3)))
+        elif kind == 'cut':
+            start = draw(st.integers(0, channels - 1))
+            net.slice(source, start, draw(st.integers(start + 1, channels)))
+    net.conv(net.layers[-1].name, draw(st.integers(1, 8)), readout=True)
+    return net.build(initial_membrane=draw(st.sampled_from(['zero', 'half'])))
+
+
+@settings(max_examples=60, deadline=None)
+@given(network=networks(), seed=st.integers(0, 99))
+def test_engines_agree_on_random_graphs(network: SpikingNetwork, seed: int) -> None:
+    assert_equal_engines(network, picture(network.input_size, seed))
+
+
+@settings(max_examples=40, deadline=None)
+@given(kernel=st.integers(1, 7), padding=st.integers(0, 6), half=st.tuples(
+    st.integers(4, 9), st.integers(4, 9)))
+def test_a_stem_of_any_kernel_reads_blocks(
+    kernel: int, padding: int, half: tuple[int, int],
+) -> None:
+    net = NetworkBuilder(kernel, CODES[0], input_size=(2 * half[0], 2 * half[1]))
+    net.conv(net.conv(IMAGE, 4, kernel, 2, padding=min(padding, kernel - 1)), 3, readout=True)
+    network = net.build()
+    assert reads_blocks(network, network.input_size)
+    assert_equal_engines(network, picture(network.input_size))
+
+
+def test_a_readout_may_be_any_convolution() -> None:
+    net = NetworkBuilder(0, CODES[0])
+    stem = net.conv(IMAGE, 8, 3, 1)
+    net.conv(stem, 5, 3, 2, readout=True)
+    net.conv(stem, 8, 3, groups=4, readout=True)
+    network = net.build()
+    assert_equal_engines(network, picture(network.input_size))
+
+
+class ConcurrentSimulator(SimulatorEngine):
+    """Fires after each step instead of after the last (no time separation)."""
+
+    def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.int32]]:
+        super().run(pixels)
+        for layer in self.network.layers:
+            if isinstance(layer, Convolution) and layer.source != IMAGE and not layer.is_readout:
+                self.trains[layer.name] = self._fire_concurrently(layer)
+        return {}
+
+    def _fire_concurrently(self, layer: Convolution) -> NDArray[np.int64]:
+        assert layer.threshold is not None
+        code = self.network.code
+        membrane = self.network.start_membrane(layer) + layer.bias
+        train = []
+        for weight, spikes in zip(code.tau, self.trains[layer.source], strict=True):
+            quantum = weight * layer.threshold.astype(np.int64)
+            membrane = membrane + weight * convolve(spikes, layer)
+            train.append(np.clip(membrane // quantum, 0, code.burst))
+            membrane = membrane - train[-1] * quantum
+        return np.stack(train)
+
+
+def test_concurrent_accumulation_and_firing_is_not_equal() -> None:
+    network = small_detector()
+    concurrent = ConcurrentSimulator(network)
+    concurrent.run(picture(network.input_size))
+    fast = make_engine('onnxruntime', network)
+    fast.run(picture(network.input_size))
+    levels = fast.levels()
+    assert any((value != levels[name]).any() for name, value in concurrent.levels().items())
+
+
+def test_an_incomplete_code_is_refused_and_would_not_be_equal() -> None:
+    code = SpikeCode((5, 1), 12)
+    assert code.is_complete  # 5 <= 1 + 12 * 1: the cap fills the gap
+    gappy = SpikeCode((20, 1), 12)
+    membrane = np.arange(gappy.max_level)
+    assert (gappy.levels(gappy.fire(membrane, np.int64(1))) != membrane).any()
+    for engine in ('simulator', 'onnxruntime'):
+        with pytest.raises(NetworkError, match='leaves gaps'):
+            make_engine(engine, replace(small_detector(), code=gappy))
+
+
+def test_statistics_follow_from_the_raster() -> None:
+    network = small_detector()
+    simulator = SimulatorEngine(network)
+    simulator.run(picture(network.input_size))
+    firing = simulator.firing()
+    for layer in firing.layers:
+        train = simulator.trains[layer.name]
+        assert layer.spikes == train.sum()
+        assert layer.neurons == train[0].size
+        assert layer.rate == pytest.approx(train.mean())
+    assert firing.spikes == sum(int(simulator.trains[layer.name].sum()) for layer in firing.layers)
+
+
+def test_synaptic_operations_of_a_known_network() -> None:
+    """One 1x1 layer after a 1x1 stem: each spike reaches Cout synapses, nothing is cut off."""
+    net = NetworkBuilder(0, CODES[0], input_size=(4, 4))
+    net.conv(net.conv(IMAGE, 5), 7, readout=True)
+    network = net.build()
+    engine = make_engine('simulator', network)
+    engine.run(picture((4, 4)))
+    firing = engine.firing()
+    assert firing.synaptic_operations == 7 * firing.spikes
+    assert firing.pixel_operations == 4 * 4 * 3 * 5
+    assert firing.float_operations == 4 * 4 * (3 * 5 + 5 * 7)
+    assert firing.energy_joules == pytest.approx(4.6e-12 * 240 + 0.9e-12 * 7 * firing.spikes)
+
+
+def test_input_size_may_differ_from_the_models_own() -> None:
+    network = small_detector()
+    pixels = picture((48, 64))
+    simulator = make_engine('simulator', network, input_size=(48, 64))
+    assert mismatches(simulator, make_engine('onnxruntime', network, input_size=(48, 64)),
+                      pixels) == {}
+
+
+def test_wrong_pictures_are_named() -> None:
+    for name in ('simulator', 'onnxruntime'):
+        engine = make_engine(name, small_detector())
+        with pytest.raises(ImageError, match=r'needs uint8 of \(32, 32, 3\)'):
+            engine.run(np.zeros((31, 32, 3), dtype=np.uint8))
+        with pytest.raises(ImageError, match='float32'):
+            engine.run(np.zeros((32, 32, 3), dtype=np.float32))  # type: ignore[arg-type]
+
+
+def test_unknown_engines_and_missing_statistics_are_named() -> None:
+    with pytest.raises(ConfigurationError, match='`quantum` is unknown; known: auto'):
+        make_engine('quantum', small_detector())
+    engine = make_engine('auto', small_detector(), statistics=False)
+    engine.run(picture((32, 32)))
+    with pytest.raises(EngineError, match='statistics=True'):
+        engine.firing()

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled loops equal their numpy twins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from snn_detector_ros import native
+from snn_detector_ros.network import SpikeCode
+
+
+def padded_table(code: SpikeCode) -> np.ndarray:
+    table = np.zeros((code.steps, 256), dtype=np.uint8)
+    table[:, :code.max_level + 1] = code.digit_table
+    return table
+
+
+@pytest.mark.parametrize('code', [SpikeCode.linear(4, 12), SpikeCode.linear(4, 25),
+                                  SpikeCode.constant(1), SpikeCode.binary(7)], ids=str)
+@pytest.mark.parametrize('size', [0, 1, 63, 64, 65, 1000, 64 * 1024 + 17])
+def test_counting_agrees_with_numpy_and_with_the_raster(code: SpikeCode, size: int) -> None:
+    levels = np.random.default_rng(size).integers(0, code.max_level + 1, size).astype(np.uint8)
+    counts = native.count_spikes(levels, padded_table(code))
+    np.testing.assert_array_equal(counts, native.count_spikes_numpy(levels, padded_table(code)))
+    np.testing.assert_array_equal(counts, code.digits(levels).sum(axis=1, dtype=np.int64))
+
+
+def test_counting_a_view_of_some_channels() -> None:
+    code = SpikeCode.linear(4, 12)
+    levels = np.random.default_rng(0).integers(0, 121, (7, 5, 6)).astype(np.uint8)
+    counts = native.count_spikes(levels[..., 2:5], padded_table(code))
+    np.testing.assert_array_equal(counts, code.digits(levels[..., 2:5]).sum(axis=(1, 2, 3)))
+
+
+@pytest.mark.parametrize('shape', [(2, 2, 3), (4, 6, 3), (32, 48, 3), (6, 4, 1)])
+def test_space_to_depth_agrees_with_numpy(shape: tuple[int, int, int]) -> None:
+    image = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    results = [np.empty(image.size, dtype=np.uint8) for _ in range(2)]
+    native.space_to_depth(image, results[0])
+    native.space_to_depth_numpy(image, results[1])
+    np.testing.assert_array_equal(results[0], results[1])
+    cell = results[0].reshape(shape[0] // 2, shape[1] // 2, 2, 2, shape[2])[0, 0]
+    np.testing.assert_array_equal(cell, image[:2, :2])
+
+
+@pytest.mark.skipif(not native.HAVE_NATIVE, reason='the C module was not built')
+def test_the_c_module_refuses_wrong_sizes() -> None:
+    assert native._native is not None
+    with pytest.raises(ValueError, match='even H and W'):
+        native._native.space_to_depth(
+            np.zeros((3, 4, 3), np.uint8), 3, 4, 3, np.zeros(36, np.uint8))
+    with pytest.raises(ValueError, match='tables'):
+        native._native.count_spikes(np.zeros(4, np.uint8), np.zeros(100, np.uint8), np.zeros(1))
