@@ -76,43 +76,72 @@ static void count_vbmi(const uint8_t *levels, size_t n, const uint8_t *tables, i
 }
 #endif
 
+static int may_use_vbmi(const uint8_t *tables, Py_ssize_t steps)
+{
+#ifdef HAVE_X86
+    int fits = __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bw");
+    for (Py_ssize_t step = 0; step < steps; step++) {
+        fits &= tables[256 * step] == 0;
+        for (int level = 128; level < 256; level++)
+            fits &= tables[256 * step + level] == 0;
+    }
+    return fits;
+#else
+    (void)tables, (void)steps;
+    return 0;
+#endif
+}
+
+static void count(const Py_buffer *tensors, Py_ssize_t n, const uint8_t *tables, int steps,
+                  int64_t *out)
+{
+    int use_vbmi = may_use_vbmi(tables, steps);
+    for (Py_ssize_t i = 0; i < n; i++, out += steps) {
+#ifdef HAVE_X86
+        if (use_vbmi) {
+            count_vbmi(tensors[i].buf, (size_t)tensors[i].len, tables, steps, out);
+            continue;
+        }
+#endif
+        (void)use_vbmi;
+        count_histogram(tensors[i].buf, (size_t)tensors[i].len, tables, steps, out);
+    }
+}
+
 static PyObject *count_spikes(PyObject *self, PyObject *args)
 {
-    Py_buffer levels, tables, out;
+    PyObject *list;
+    Py_buffer tables, out, *tensors = NULL;
+    Py_ssize_t n, opened = 0, steps;
     (void)self;
-    if (!PyArg_ParseTuple(args, "y*y*w*", &levels, &tables, &out))
+    if (!PyArg_ParseTuple(args, "O!y*w*", &PyList_Type, &list, &tables, &out))
         return NULL;
-    Py_ssize_t steps = tables.len / 256;
+    n = PyList_GET_SIZE(list);
+    steps = tables.len / 256;
     if (tables.len % 256 || steps < 1 || steps > MAX_STEPS
-        || out.len != steps * (Py_ssize_t)sizeof(int64_t)) {
-        PyBuffer_Release(&levels);
-        PyBuffer_Release(&tables);
-        PyBuffer_Release(&out);
-        PyErr_SetString(PyExc_ValueError, "tables must be [T, 256] bytes and out [T] int64");
-        return NULL;
+        || out.len != n * steps * (Py_ssize_t)sizeof(int64_t)) {
+        PyErr_SetString(PyExc_ValueError, "tables must be [T, 256] bytes and out [N, T] int64");
+        goto done;
     }
-    const uint8_t *table = tables.buf;
-    int use_vbmi = 0;
-#ifdef HAVE_X86
-    use_vbmi = __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bw");
-    for (Py_ssize_t step = 0; step < steps; step++) {
-        use_vbmi &= table[256 * step] == 0;
-        for (int level = 128; level < 256; level++)
-            use_vbmi &= table[256 * step + level] == 0;
+    tensors = PyMem_Calloc((size_t)n + 1, sizeof(Py_buffer));
+    if (!tensors) {
+        PyErr_NoMemory();
+        goto done;
     }
-#endif
+    for (; opened < n; opened++)
+        if (PyObject_GetBuffer(PyList_GET_ITEM(list, opened), &tensors[opened], PyBUF_SIMPLE))
+            goto done;
     Py_BEGIN_ALLOW_THREADS
-#ifdef HAVE_X86
-    if (use_vbmi)
-        count_vbmi(levels.buf, (size_t)levels.len, table, (int)steps, out.buf);
-    else
-#endif
-        count_histogram(levels.buf, (size_t)levels.len, table, (int)steps, out.buf);
+    count(tensors, n, tables.buf, (int)steps, out.buf);
     Py_END_ALLOW_THREADS
-    (void)use_vbmi;
-    PyBuffer_Release(&levels);
+done:
+    while (opened)
+        PyBuffer_Release(&tensors[--opened]);
+    PyMem_Free(tensors);
     PyBuffer_Release(&tables);
     PyBuffer_Release(&out);
+    if (PyErr_Occurred())
+        return NULL;
     Py_RETURN_NONE;
 }
 
@@ -149,7 +178,7 @@ static PyObject *space_to_depth(PyObject *self, PyObject *args)
 
 static PyMethodDef methods[] = {
     {"count_spikes", count_spikes, METH_VARARGS,
-     "count_spikes(levels, tables, out): out[t] = sum of tables[t, level] over all levels."},
+     "count_spikes(tensors, tables, out): out[i, t] = sum of tables[t, level] over tensor i."},
     {"space_to_depth", space_to_depth, METH_VARARGS,
      "space_to_depth(image, height, width, channels, out): 2x2 blocks of pixels become channels."},
     {NULL, NULL, 0, NULL},

@@ -19,27 +19,27 @@ HAVE_NATIVE = _native is not None
 
 
 def count_spikes_numpy(
-    levels: NDArray[np.uint8], digit_table: NDArray[np.uint8],
+    tensors: list[NDArray[np.uint8]], digit_table: NDArray[np.uint8],
 ) -> NDArray[np.int64]:
-    """Return the spikes of each step, int64 [T]; see :func:`count_spikes`."""
-    histogram = np.bincount(levels.ravel(), minlength=digit_table.shape[1])
-    return digit_table.astype(np.int64) @ histogram
+    """Return the spikes of each tensor and step, int64 [N, T]; see :func:`count_spikes`."""
+    histograms = [np.bincount(levels.ravel(), minlength=256) for levels in tensors]
+    return np.array(histograms).reshape(-1, 256) @ digit_table.T.astype(np.int64)
 
 
 def count_spikes(
-    levels: NDArray[np.uint8], digit_table: NDArray[np.uint8],
+    tensors: list[NDArray[np.uint8]], digit_table: NDArray[np.uint8],
 ) -> NDArray[np.int64]:
     """
-    Count the spikes of each time step that a tensor of levels stands for.
+    Count the spikes of each time step that tensors of levels stand for.
 
-    :param levels: uint8, any shape, values in [0, Q].
+    :param tensors: N arrays of uint8, any shape, C-contiguous, values in [0, Q].
     :param digit_table: spikes of each step for each level, uint8 [T, 256]; entries past Q are 0.
-    :returns: spikes of each step, int64 [T].
+    :returns: spikes of each tensor and step, int64 [N, T].
     """
     if _native is None:
-        return count_spikes_numpy(levels, digit_table)
-    counts = np.empty(len(digit_table), dtype=np.int64)
-    _native.count_spikes(np.ascontiguousarray(levels), digit_table, counts)
+        return count_spikes_numpy(tensors, digit_table)
+    counts = np.empty((len(tensors), len(digit_table)), dtype=np.int64)
+    _native.count_spikes(tensors, digit_table, counts)
     return counts
 
 

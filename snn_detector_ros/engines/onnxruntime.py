@@ -88,9 +88,9 @@ class OnnxRuntimeEngine:
 
     def firing(self) -> FiringStatistics:
         self._require_statistics()
-        return self._firing_model.statistics(
-            lambda name, channels: count_spikes(
-                self._levels[name][..., channels], self._digit_table))
+        tensors = [np.ascontiguousarray(self._levels[run.layer][..., run.channels])
+                   for run in self._firing_model.runs]
+        return self._firing_model.statistics(count_spikes(tensors, self._digit_table))
 
     def _require_statistics(self) -> None:
         if not self._exposed:

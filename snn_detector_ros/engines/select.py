@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from snn_detector_ros.engines.base import Engine
-from snn_detector_ros.errors import ConfigurationError, MissingDependencyError
+from snn_detector_ros.errors import ConfigurationError, EngineError
 from snn_detector_ros.network import SpikingNetwork
 
 #: Values of the option ``engine``.
@@ -27,8 +27,8 @@ def make_engine(
     simulator heeds ``input_size`` alone.
 
     :raises ConfigurationError: if there is no such engine.
-    :raises EngineError: if the engine cannot run the network on this machine.
-    :raises MissingDependencyError: if the engine's runtime is not installed.
+    :raises EngineError: if the engine cannot run the network on this machine, or its runtime is
+        not installed.
     """
     if name not in ENGINES:
         raise ConfigurationError(f'engine `{name}` is unknown; known: {", ".join(ENGINES)}')
@@ -39,6 +39,7 @@ def make_engine(
     try:
         from snn_detector_ros.engines.onnxruntime import OnnxRuntimeEngine
     except ImportError as error:
-        raise MissingDependencyError('onnxruntime', 'runtime') from error
+        raise EngineError('`onnxruntime` is not installed; install it with: pip install '
+                          'onnxruntime, or choose the engine `simulator`') from error
     return OnnxRuntimeEngine(network, input_size=input_size, threads=threads,
                              spinning=spinning, statistics=statistics)

@@ -75,8 +75,9 @@ class SimulatorEngine:
                 for layer in self.network.firing_layers}
 
     def firing(self) -> FiringStatistics:
-        return self._firing_model.statistics(
-            lambda name, channels: self.trains[name][..., channels].sum(axis=(1, 2, 3)))
+        return self._firing_model.statistics(np.array([
+            self.trains[run.layer][..., run.channels].sum(axis=(1, 2, 3))
+            for run in self._firing_model.runs]))
 
     def _accumulate(self, conv: Convolution, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Sum what all steps bring; the picture is analog and arrives once (SUHD 3.3)."""

@@ -9,9 +9,8 @@ nothing about the processor that runs this program.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +20,6 @@ from snn_detector_ros.network import IMAGE, SpikingNetwork
 #: Energy of one multiply-accumulate and of one accumulate, in joules.
 ENERGY_PER_MAC = 4.6e-12
 ENERGY_PER_AC = 0.9e-12
-
-#: Counts the spikes of channels ``start:stop`` of a layer in each step, int64 [T].
-SpikeCounter: TypeAlias = Callable[[str, slice], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -52,39 +48,60 @@ class LayerFiring:
         return self.spikes / (self.neurons * len(self.spikes_per_step))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FiringStatistics:
     """
     What the whole network fired in one frame.
 
+    :param names: the firing layers.
+    :param neurons_per_layer: int64 [L].
+    :param spikes_per_step: spikes of each layer in each time step, int64 [L, T].
+    :param operations_per_layer: synaptic operations of each layer, float64 [L].
     :param pixel_operations: multiply-accumulates of the layers that read the picture, which is
         analog and cannot be counted in spikes.
     :param float_operations: multiply-accumulates of the float network of the same shape.
     """
 
-    layers: tuple[LayerFiring, ...]
+    names: tuple[str, ...]
+    neurons_per_layer: NDArray[np.int64]
+    spikes_per_step: NDArray[np.int64]
+    operations_per_layer: NDArray[np.float64]
     pixel_operations: int
     float_operations: int
+
+    @cached_property
+    def layers(self) -> tuple[LayerFiring, ...]:
+        """The same, layer by layer."""
+        return tuple(
+            LayerFiring(name, neurons, tuple(spikes), operations)
+            for name, neurons, spikes, operations in zip(
+                self.names, self.neurons_per_layer.tolist(), self.spikes_per_step.tolist(),
+                self.operations_per_layer.tolist(), strict=True))
+
+    @property
+    def rates(self) -> NDArray[np.float64]:
+        """Spikes per neuron and time step of each layer, float64 [L]."""
+        return self.spikes_per_step.mean(axis=1) / self.neurons_per_layer
 
     @property
     def neurons(self) -> int:
         """Neurons of all firing layers."""
-        return sum(layer.neurons for layer in self.layers)
+        return int(self.neurons_per_layer.sum())
 
     @property
     def spikes(self) -> int:
         """Spikes of the frame."""
-        return sum(layer.spikes for layer in self.layers)
+        return int(self.spikes_per_step.sum())
 
     @property
     def rate(self) -> float:
         """Spikes per neuron and time step, over all neurons."""
-        return self.spikes / (self.neurons * len(self.layers[0].spikes_per_step))
+        return self.spikes / (self.neurons * self.spikes_per_step.shape[1])
 
     @property
     def synaptic_operations(self) -> float:
         """Accumulates that the spikes cause."""
-        return sum(layer.synaptic_operations for layer in self.layers)
+        return float(self.operations_per_layer.sum())
 
     @property
     def energy_joules(self) -> float:
@@ -96,6 +113,15 @@ class FiringStatistics:
     def ann_energy_joules(self) -> float:
         """Estimated energy of the float network of the same shape."""
         return ENERGY_PER_MAC * self.float_operations
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighbouring channels of a layer whose spikes reach equally many synapses."""
+
+    layer: str
+    channels: slice
+    synapses: float
 
 
 class FiringModel:
@@ -110,30 +136,31 @@ class FiringModel:
         shapes = network.shapes(input_size)
         fan_out = network.fan_out(input_size)
         operations = network.multiply_accumulates(input_size)
-        self._steps = network.code.steps
-        self._layers = [
-            (layer.name, int(np.prod(shapes[layer.name])), _runs(fan_out[layer.name]))
-            for layer in network.firing_layers]
+        self._names = tuple(layer.name for layer in network.firing_layers)
+        self._neurons = np.array([np.prod(shapes[name]) for name in self._names], dtype=np.int64)
+        #: What an engine counts separately; nearly always one run for each layer.
+        self.runs = [run for name in self._names for run in _runs(name, fan_out[name])]
+        layers_of_runs = [run.layer for run in self.runs]
+        self._first_runs = np.array([layers_of_runs.index(name) for name in self._names])
+        self._synapses = np.array([run.synapses for run in self.runs])
         self._float_operations = sum(operations.values())
         self._pixel_operations = sum(
             operations[conv.name] for conv in network.convolutions if conv.source == IMAGE)
 
-    def statistics(self, count: SpikeCounter) -> FiringStatistics:
-        """Return the statistics of a frame whose spikes ``count`` counts."""
-        layers = []
-        for name, neurons, runs in self._layers:
-            total = np.zeros(self._steps, dtype=np.int64)
-            operations = 0.0
-            for channels, synapses in runs:
-                spikes = count(name, channels)
-                total += spikes
-                operations += synapses * float(spikes.sum())
-            layers.append(LayerFiring(name, neurons, tuple(total.tolist()), operations))
-        return FiringStatistics(tuple(layers), self._pixel_operations, self._float_operations)
+    def statistics(self, spikes: NDArray[np.int64]) -> FiringStatistics:
+        """
+        Return the statistics of a frame.
+
+        :param spikes: spikes of each of :attr:`runs` in each time step, int64 [R, T].
+        """
+        operations = self._synapses * spikes.sum(axis=1)
+        return FiringStatistics(
+            self._names, self._neurons, np.add.reduceat(spikes, self._first_runs),
+            np.add.reduceat(operations, self._first_runs),
+            self._pixel_operations, self._float_operations)
 
 
-def _runs(fan_out: NDArray[np.float64]) -> list[tuple[slice, float]]:
-    """Split channels into runs of equal fan-out; nearly always one run for the whole layer."""
+def _runs(layer: str, fan_out: NDArray[np.float64]) -> list[Run]:
     bounds = [0, *(np.flatnonzero(np.diff(fan_out)) + 1).tolist(), len(fan_out)]
-    return [(slice(start, stop), float(fan_out[start]))
+    return [Run(layer, slice(start, stop), float(fan_out[start]))
             for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Print the layers of a spiking network.
+
+Firing rates come from one run of each picture given; without pictures, the columns are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from snn_detector_ros.datasets.image_folder import list_images, read_bgr
+from snn_detector_ros.detection.letterbox import Letterbox
+from snn_detector_ros.engines import FiringStatistics, make_engine
+from snn_detector_ros.network import Convolution, SpikingNetwork
+from snn_detector_ros.network.model_file import load
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``snn-detector inspect``."""
+    parser.add_argument('model', type=Path, help='a spiking network (ONNX)')
+    parser.add_argument('--images', type=Path, metavar='DIR',
+                        help='pictures to measure firing rates on')
+    parser.add_argument('--limit', type=int, default=20, metavar='N',
+                        help='use at most N pictures (default: %(default)s)')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table."""
+    network = load(options.model)
+    frames = _measure(network, options.images, options.limit) if options.images else []
+    for line in report(network, frames):
+        print(line)
+    return 0
+
+
+def report(network: SpikingNetwork, frames: list[FiringStatistics]) -> Iterable[str]:
+    """
+    Yield the lines of the report.
+
+    :param frames: firing statistics of some pictures; may be empty.
+    """
+    height, width = network.input_size
+    yield (f'{network.name}: {network.code} (Q = {network.code.max_level}), initial membrane '
+           f'{network.initial_membrane}, input {height}x{width}, '
+           f'{len(network.class_names)} classes: {", ".join(network.class_names)}')
+    for key, value in network.provenance.items():
+        yield f'  {key}: {value}'
+    shapes = network.shapes()
+    rates = _rates(frames)
+    yield (f'{"layer":28} {"operation":14} {"output":>12} {"step min":>9} {"step max":>9} '
+           f'{"theta":>11} {"spikes/neuron/step":>19}')
+    for layer in network.layers:
+        steps = thresholds = ''
+        operation = type(layer).__name__.lower()
+        if isinstance(layer, Convolution):
+            operation = f'conv {layer.weight.shape[2]}x{layer.weight.shape[3]}/{layer.stride[0]}'
+            operation += ' readout' if layer.is_readout else ''
+            steps = f'{layer.step.min():9.3g} {layer.step.max():9.3g}'
+            if layer.threshold is not None:
+                thresholds = f'{layer.threshold.min()}-{layer.threshold.max()}'
+        shape = 'x'.join(str(side) for side in shapes[layer.name])
+        rate = f'{rates[layer.name]:.4f}' if layer.name in rates else ''
+        yield f'{layer.name:28} {operation:14} {shape:>12} {steps:19} {thresholds:>11} {rate:>19}'
+    if frames:
+        mean = [np.mean([getattr(frame, key) for frame in frames]) for key in
+                ('rate', 'spikes', 'synaptic_operations', 'energy_joules', 'ann_energy_joules')]
+        yield (f'mean of {len(frames)} pictures: {mean[0]:.4f} spikes/neuron/step, '
+               f'{mean[1] / 1e6:.2f} M spikes, {mean[2] / 1e6:.0f} M synaptic operations, '
+               f'estimated {mean[3] * 1e3:.2f} mJ (float network {mean[4] * 1e3:.2f} mJ)')
+
+
+def _rates(frames: list[FiringStatistics]) -> dict[str, float]:
+    if not frames:
+        return {}
+    return {layer.name: float(np.mean([frame.layers[index].rate for frame in frames]))
+            for index, layer in enumerate(frames[0].layers)}
+
+
+def _measure(network: SpikingNetwork, folder: Path, limit: int) -> list[FiringStatistics]:
+    engine = make_engine('auto', network)
+    letterbox = Letterbox(engine.input_size)
+    frames = []
+    for path in list_images(folder)[:limit]:
+        engine.run(letterbox(read_bgr(path)))
+        frames.append(engine.firing())
+    return frames

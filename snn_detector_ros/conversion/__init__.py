@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a trained float ONNX detector to a spiking network."""
+
+from snn_detector_ros.conversion.converter import SuhdOptions, convert
+from snn_detector_ros.conversion.dequantise import dequantise
+from snn_detector_ros.conversion.float_graph import to_onnx
+from snn_detector_ros.conversion.float_network import FloatConvolution, FloatNetwork
+from snn_detector_ros.conversion.onnx_reader import read_onnx
+
+__all__ = [
+    'FloatConvolution',
+    'FloatNetwork',
+    'SuhdOptions',
+    'convert',
+    'dequantise',
+    'read_onnx',
+    'to_onnx',
+]

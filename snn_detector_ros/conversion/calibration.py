@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Measure how far each channel of a float network is driven on sample pictures.
+
+By default the maximum over all pictures and places. A percentile is taken over the *positive*
+activations of a channel, from a histogram of the whole sample: zeros say nothing about the scale,
+and with them a channel that fires rarely would get the scale zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from tqdm import tqdm
+
+from snn_detector_ros.conversion.float_graph import INPUT, to_onnx
+from snn_detector_ros.conversion.float_network import FloatNetwork
+from snn_detector_ros.errors import ConversionError
+
+#: Bins between 0 and the maximum of a channel.
+BINS = 2048
+
+#: Largest activation of each channel, float64 [C], by tensor.
+Maxima = Mapping[str, NDArray[np.float64]]
+
+
+class Pictures(Protocol):
+    """Pictures that can be read more than once: a list, or files that are read when needed."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]: ...
+
+
+def calibrate(
+    network: FloatNetwork,
+    images: Pictures,
+    *,
+    percentile: float | None = None,
+) -> Maxima:
+    """
+    Run a float network on pictures and keep what each channel reaches.
+
+    :param images: uint8 [H, W, 3], blue-green-red, letterboxed to the network's input size; read
+        once, or twice for a percentile.
+    :param percentile: share of the positive activations to cover, in percent; None for all.
+    :returns: for each activation and each residual sum, float64 [C].
+    :raises ConversionError: if there is no picture, one has the wrong size, or the network computes
+        something that is not a number.
+    """
+    if percentile is not None and not 0 < percentile <= 100:
+        raise ConversionError(f'percentile {percentile} is not in (0, 100]')
+    if not len(images):
+        raise ConversionError('no picture to calibrate on')
+    maxima = _maxima(network, images)
+    for name, values in maxima.items():
+        if not np.isfinite(values).all():
+            raise ConversionError(f'layer `{name}` overflows float32 on a calibration picture')
+    return maxima if percentile is None else _percentiles(network, images, maxima, percentile)
+
+
+def _maxima(
+    network: FloatNetwork, images: Pictures,
+) -> dict[str, NDArray[np.float64]]:
+    model = to_onnx(network, outputs=network.calibrated)
+    # The maxima are taken inside the graph: copying all activations out would cost more than they.
+    for name, value in zip(network.calibrated, model.graph.output, strict=True):
+        model.graph.node.append(helper.make_node(
+            'ReduceMax', [name], [f'{name}/max'], axes=[0, 2, 3], keepdims=0))
+        channels = value.type.tensor_type.shape.dim[1].dim_value
+        value.CopyFrom(
+            helper.make_tensor_value_info(f'{name}/max', TensorProto.FLOAT, [channels]))
+    largest: dict[str, NDArray[np.float64]] = {}
+    for values in _run(network, model.SerializeToString(), images, 'calibrating'):
+        for name, value in values.items():
+            largest[name] = np.maximum(largest.get(name, 0.0), value.astype(np.float64))
+    return largest
+
+
+def _percentiles(
+    network: FloatNetwork, images: Pictures,
+    maxima: Maxima, percentile: float,
+) -> dict[str, NDArray[np.float64]]:
+    """Return the upper edge of the bin that the percentile falls into."""
+    histograms = {name: np.zeros((len(values), BINS), np.int64) for name, values in maxima.items()}
+    model = to_onnx(network, outputs=network.calibrated).SerializeToString()
+    for values in _run(network, model, images, 'histograms'):
+        for name, value in values.items():
+            histograms[name] += _histogram(value[0], maxima[name])
+    result = {}
+    for name, counts in histograms.items():
+        covered = counts.cumsum(axis=1)
+        wanted = np.ceil(covered[:, -1:] * (percentile / 100))
+        result[name] = maxima[name] * ((covered < wanted).sum(axis=1) + 1) / BINS
+    return result
+
+
+def _histogram(
+    activations: NDArray[np.float32], maxima: NDArray[np.float64],
+) -> NDArray[np.int64]:
+    """Count the positive activations [C, H, W] of each channel by bin, [C, BINS]."""
+    channels = len(maxima)
+    flat = activations.reshape(channels, -1)
+    channel, place = np.nonzero(flat > 0)
+    scale = BINS / np.where(maxima > 0, maxima, 1.0)
+    bins = np.minimum((flat[channel, place] * scale[channel]).astype(np.int64), BINS - 1)
+    return np.bincount(channel * BINS + bins, minlength=channels * BINS).reshape(channels, BINS)
+
+
+def _run(
+    network: FloatNetwork, model: bytes, images: Pictures, title: str,
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """Yield what the outputs of a model of ``network`` are for each picture."""
+    session = onnxruntime.InferenceSession(model, providers=['CPUExecutionProvider'])
+    shape = (*network.input_size, 3)
+    for image in tqdm(images, desc=title, unit='picture', disable=None):
+        if image.shape != shape or image.dtype != np.uint8:
+            raise ConversionError(f'calibration picture is {image.dtype} of {image.shape}, needs '
+                                  f'uint8 of {shape}')
+        pixels = image[None, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float32) / 255
+        outputs = session.run(None, {INPUT: np.ascontiguousarray(pixels)})
+        yield dict(zip(network.calibrated, outputs, strict=True))

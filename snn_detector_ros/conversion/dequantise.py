@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn a spiking network back into a float network of the same shape and cost."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_detector_ros.conversion.float_network import FloatConvolution, FloatLayer, FloatNetwork
+from snn_detector_ros.network import (
+    IMAGE,
+    Add,
+    Concat,
+    Convolution,
+    MaxPool,
+    Slice,
+    SpikingNetwork,
+    Upsample,
+)
+
+
+def dequantise(network: SpikingNetwork) -> FloatNetwork:
+    """
+    Return the float network whose activations the levels stand for.
+
+    Spikes become ReLU activations: neither rounded to levels nor cut off at Q.
+    """
+    steps: dict[str, NDArray[np.float64]] = {IMAGE: np.full(network.image_channels, 1 / 255)}
+    layers: list[FloatLayer] = []
+    for layer in network.layers:
+        match layer:
+            case Convolution():
+                layers.append(_dequantise(layer, steps[layer.source]))
+                steps[layer.name] = layer.step.astype(np.float64)
+            case MaxPool() | Upsample() | Add():
+                layers.append(layer)
+                steps[layer.name] = steps[layer.sources[0]]
+            case Slice():
+                layers.append(layer)
+                steps[layer.name] = steps[layer.source][layer.start:layer.stop]
+            case Concat():
+                layers.append(layer)
+                steps[layer.name] = np.concatenate([steps[source] for source in layer.sources])
+    return FloatNetwork(
+        network.name, network.input_size, tuple(layers), network.outputs, network.head,
+        network.class_names, network.provenance)
+
+
+def _dequantise(conv: Convolution, source_step: NDArray[np.float64]) -> FloatConvolution:
+    unit = conv.step.astype(np.float64)
+    if conv.threshold is not None:
+        unit = unit / conv.threshold
+    per_group = source_step.reshape(conv.groups, conv.weight.shape[1])
+    per_output = np.repeat(per_group, len(conv.weight) // conv.groups, axis=0)
+    weight = conv.weight * unit[:, None, None, None] / per_output[:, :, None, None]
+    if conv.source == IMAGE:
+        weight = weight[:, ::-1]  # float networks read red-green-blue
+    return FloatConvolution(
+        conv.name, conv.source, weight.astype(np.float32), (conv.bias * unit).astype(np.float32),
+        not conv.is_readout, conv.stride, conv.padding, conv.groups)

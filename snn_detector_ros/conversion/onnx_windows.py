@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Strides, padding and resize factors of ONNX nodes, with refusals of what has no equivalent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_detector_ros.conversion.onnx_graph import OnnxNode
+from snn_detector_ros.network import Shape
+
+#: Position in the source of the centre of output pixel x, at a factor f and source length n.
+_COORDINATES: dict[str, Callable[[NDArray[np.float64], int, int], NDArray[np.float64]]] = {
+    'asymmetric': lambda x, f, n: x / f,
+    'half_pixel': lambda x, f, n: (x + 0.5) / f - 0.5,
+    'pytorch_half_pixel': lambda x, f, n: (x + 0.5) / f - 0.5,
+    'align_corners': lambda x, f, n: x * (n - 1) / max(n * f - 1, 1),
+}
+_ROUNDINGS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    'round_prefer_floor': lambda x: np.ceil(x - 0.5),
+    'round_prefer_ceil': lambda x: np.floor(x + 0.5),
+    'floor': np.floor,
+    'ceil': np.ceil,
+}
+
+
+def read_window(
+    node: OnnxNode, kernel: tuple[int, ...], size: Shape,
+) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int]]:
+    """
+    Read the sliding window of a Conv or MaxPool node.
+
+    :param kernel: the spatial part of the kernel's shape.
+    :param size: shape of the tensor that it slides over.
+    :returns: kernel (height, width), stride, and padding (top, left, bottom, right).
+    :raises ConversionError: if it is not two-dimensional, dilated, or depends on the picture size.
+    """
+    if len(kernel) != 2:
+        raise node.error(f'kernel {kernel} is not two-dimensional')
+    if any(dilation != 1 for dilation in node.attributes.get('dilations', (1, 1))):
+        raise node.error('dilation is not supported; train the layer without it')
+    edges = (kernel[0], kernel[1])
+    strides = node.attributes.get('strides', (1, 1))
+    stride = (int(strides[0]), int(strides[1]))
+    padding = _read_padding(node, edges, stride, size)
+    if node.attributes.get('ceil_mode', 0):
+        padding = _round_up(node, edges, stride, padding, size)
+    if min(padding) < 0:
+        raise node.error(f'negative padding {padding} is not supported; crop outside the network')
+    return edges, stride, padding
+
+
+def read_upsample_factor(
+    node: OnnxNode, scales: NDArray[np.floating] | None, sizes: NDArray[np.integer] | None,
+    size: Shape,
+) -> int:
+    """
+    Read a Resize or Upsample node that repeats each pixel a whole number of times.
+
+    :param scales: factors along N, C, H, W, if given.
+    :param sizes: target sizes along N, C, H, W, if given.
+    :param size: shape of the tensor to be resized.
+    :raises ConversionError: if it does anything else.
+    """
+    mode = node.attributes.get('mode', 'nearest')
+    if mode != 'nearest':
+        raise node.error(f'mode `{mode}` mixes pixels; train with nearest-neighbour upsampling')
+    height, width, channels = size
+    if scales is not None and scales.size == 4:
+        factors = scales.astype(np.float64)
+    elif sizes is not None and sizes.size == 4:
+        factors = sizes / np.array([1, channels, height, width])
+    else:
+        raise node.error('scales or sizes of all four axes must be constants; '
+                         'export with a fixed input size')
+    factor = round(float(factors[3]))
+    if not np.array_equal(factors, [1, 1, factor, factor]) or factor < 1:
+        raise node.error(f'factors {factors.tolist()}: height and width need one whole factor')
+    # Upsample, and Resize of opset 10, have two inputs and no such attributes.
+    is_old = len(node.inputs) <= 2
+    coordinates = node.attributes.get(
+        'coordinate_transformation_mode', 'asymmetric' if is_old else 'half_pixel')
+    rounding = node.attributes.get('nearest_mode', 'floor' if is_old else 'round_prefer_floor')
+    if not all(_copies(coordinates, rounding, factor, length) for length in (height, width)):
+        raise node.error(f'{coordinates} with {rounding} does not repeat each pixel {factor} times;'
+                         ' export nearest with asymmetric and floor')
+    return factor
+
+
+def _read_padding(
+    node: OnnxNode, kernel: tuple[int, int], stride: tuple[int, int], size: Shape,
+) -> tuple[int, int, int, int]:
+    automatic = node.attributes.get('auto_pad', 'NOTSET')
+    if automatic == 'NOTSET':
+        top, left, bottom, right = node.attributes.get('pads', (0, 0, 0, 0))
+        return top, left, bottom, right
+    if automatic == 'VALID':
+        return 0, 0, 0, 0
+    if size[0] % stride[0] or size[1] % stride[1]:
+        raise node.error(f'auto_pad={automatic} with stride {stride} on {size[:2]} px depends '
+                         'on the picture size; export with explicit pads')
+    total = [max(kernel[axis] - stride[axis], 0) for axis in (0, 1)]
+    small, large = [pad // 2 for pad in total], [pad - pad // 2 for pad in total]
+    first, last = (small, large) if automatic == 'SAME_UPPER' else (large, small)
+    return first[0], first[1], last[0], last[1]
+
+
+def _round_up(
+    node: OnnxNode, kernel: tuple[int, int], stride: tuple[int, int],
+    padding: tuple[int, int, int, int], size: Shape,
+) -> tuple[int, int, int, int]:
+    """Express ceil_mode as more padding below and at the right."""
+    top, left, bottom, right = padding
+    bottom, right = bottom + stride[0] - 1, right + stride[1] - 1
+    for axis, (before, after) in enumerate(((top, bottom), (left, right))):
+        last_start = (size[axis] + before + after - kernel[axis]) // stride[axis] * stride[axis]
+        if last_start - before >= size[axis]:
+            raise node.error('ceil_mode adds a window that lies in the padding alone; '
+                             'export with ceil_mode=0')
+    return top, left, bottom, right
+
+
+def _copies(coordinates: str, rounding: str, factor: int, length: int) -> bool:
+    """Whether output pixel x is source pixel x // factor, for all x."""
+    if coordinates not in _COORDINATES or rounding not in _ROUNDINGS:
+        return False
+    output = np.arange(length * factor, dtype=np.float64)
+    source = _ROUNDINGS[rounding](_COORDINATES[coordinates](output, factor, length))
+    return bool(np.array_equal(np.clip(source, 0, length - 1), output // factor))

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Turn float convolutions into integer synapses and neurons (SUHD eqs 18-20, odd thresholds).
+
+Per output channel ``w_eff = w * step_in`` is what one level on a synapse adds to the activation.
+With a threshold of ``theta`` membrane units, one unit is ``dw = step_out / theta``, and
+``V = rint(w_eff / dw) q + rint(b / dw)`` crosses ``theta`` once for each ``step_out``. The largest
+odd theta that keeps the weights in range is the finest, and leaves no rounding error in itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_detector_ros.conversion.float_network import FloatConvolution
+from snn_detector_ros.errors import ConversionError
+from snn_detector_ros.network import IMAGE, Convolution
+from snn_detector_ros.network.validation import MAX_LEVEL_TIMES_THRESHOLD, MAX_THRESHOLD
+
+WEIGHT_MAX = 127
+
+#: Where the input is 8 bit: two products must fit 16 bit, 2 * 255 * 64 < 2^15, since CPUs without
+#: VNNI add them in pairs and saturate.
+STEM_WEIGHT_MAX = 64
+
+PAIR_MAX = (1 << 15) - 1
+PIXEL_MAX = 255
+
+#: The bias of a readout stays below this many units, so that float32 holds each of its membranes.
+_READOUT_BIAS_MAX = 1 << 23
+
+
+def convert_convolution(
+    conv: FloatConvolution,
+    steps: dict[str, NDArray[np.float32]],
+    max_level: int,
+) -> Convolution:
+    """
+    Convert one convolution.
+
+    :param conv: the float convolution; one without ReLU becomes a readout.
+    :param steps: step of each channel of the tensors that carry levels, and of the picture.
+    :param max_level: Q of the spike code.
+    :raises ConversionError: if the weights are not finite, or the cap of a ReLU6 cannot be kept.
+    """
+    if not (np.isfinite(conv.weight).all() and np.isfinite(conv.bias).all()):
+        raise ConversionError(f'layer `{conv.name}` has weights that are not finite')
+    is_stem = conv.source == IMAGE
+    if is_stem:
+        conv = _to_bgr(conv)
+    effective = _effective_weight(conv, steps[conv.source])
+    largest = np.abs(effective).reshape(len(effective), -1).max(axis=1)
+    weight_max = STEM_WEIGHT_MAX if is_stem else WEIGHT_MAX
+    if conv.relu:
+        step = steps[conv.name]
+        _check_cap(conv, step, max_level)
+        threshold = _thresholds(step, largest / weight_max, max_level)
+        unit = step.astype(np.float64) / threshold
+    else:
+        threshold = None
+        unit = _readout_unit(largest / weight_max, conv.bias)
+        step = unit.astype(np.float32)
+    # A weight is out of range only if it alone, at level 1, crosses more than 127 thresholds.
+    weight = np.clip(np.rint(effective / unit[:, None, None, None]), -weight_max, weight_max)
+    bias = np.rint(conv.bias / unit)
+    if threshold is not None:
+        bias = _clip_bias(bias, weight, threshold, PIXEL_MAX if is_stem else max_level, max_level)
+    return Convolution(
+        conv.name, conv.source, weight.astype(np.int8), bias.astype(np.int32), threshold, step,
+        conv.stride, conv.padding, conv.groups)
+
+
+def _to_bgr(conv: FloatConvolution) -> FloatConvolution:
+    """Reorder the weights of a convolution that reads the picture, which is blue-green-red here."""
+    if conv.groups != 1:
+        raise ConversionError(f'layer `{conv.name}` reads the picture in {conv.groups} groups; '
+                              'the first convolution must mix all colours')
+    return replace(conv, weight=conv.weight[:, ::-1])
+
+
+def _effective_weight(
+    conv: FloatConvolution, step: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """Return what one level on each synapse adds to the activation."""
+    # Group g of the outputs reads channels g * Cin / groups and following.
+    per_group = step.astype(np.float64).reshape(conv.groups, conv.weight.shape[1])
+    per_output = np.repeat(per_group, len(conv.weight) // conv.groups, axis=0)
+    return conv.weight * per_output[:, :, None, None]
+
+
+def _check_cap(conv: FloatConvolution, step: NDArray[np.float32], max_level: int) -> None:
+    """Refuse a ReLU6 whose levels could pass its cap: Q * step may exceed it in a chain of adds."""
+    top = float(step.max()) * max_level
+    if top > conv.cap * (1 + 1e-5):
+        raise ConversionError(
+            f'layer `{conv.name}` is capped at {conv.cap:g}, but shares its scale with sums up to '
+            f'{top:g}, so the cap would be lost; train with ReLU in front of residual adds')
+
+
+def _thresholds(
+    step: NDArray[np.float32], unit: NDArray[np.float64], max_level: int,
+) -> NDArray[np.int32]:
+    """Return the largest odd threshold that lets a unit be at least ``unit``."""
+    limit = min(MAX_THRESHOLD, MAX_LEVEL_TIMES_THRESHOLD // (max_level + 1))
+    ratio = np.divide(step, unit, out=np.full(len(unit), float(limit)), where=unit > 0)
+    whole = np.clip(np.floor(ratio), 1, limit).astype(np.int32)
+    return np.where(whole % 2 == 1, whole, whole - 1).astype(np.int32)
+
+
+def _readout_unit(
+    unit: NDArray[np.float64], bias: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """Return the finest unit for weights and bias; 1 where both are zero."""
+    unit = np.maximum(unit, np.abs(bias.astype(np.float64)) / _READOUT_BIAS_MAX)
+    return np.where(unit > 0, unit, 1.0)
+
+
+def _clip_bias(
+    bias: NDArray[np.float64], weight: NDArray[np.float64], threshold: NDArray[np.int32],
+    input_max: int, max_level: int,
+) -> NDArray[np.float64]:
+    """Cut off what cannot matter: below, the neuron never fires; above, it always sends Q."""
+    flat = weight.reshape(len(weight), -1)
+    excitation = flat.clip(min=0).sum(axis=1) * input_max
+    inhibition = flat.clip(max=0).sum(axis=1) * input_max
+    return bias.clip(-excitation - threshold, (max_level + 1) * threshold - inhibition)

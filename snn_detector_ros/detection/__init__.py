@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From pictures to boxes: the part that all engines share."""

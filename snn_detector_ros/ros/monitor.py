@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the node knows about its own work: counts, times and spikes, from both of its threads.
+
+Every received image ends up in exactly one event: :data:`PROCESSED`, or one that opens with
+:data:`DROPPED`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from snn_detector_ros.engines.statistics import FiringStatistics
+from snn_detector_ros.ros.latency import LatencyRecord, Percentiles
+
+RECEIVED = 'received'
+PROCESSED = 'processed'
+ZERO_STAMPS = 'zero stamps'
+LOST_IN_TRANSPORT = 'lost in transport'
+REFUSED_PARAMETERS = 'refused parameters'
+TIME_JUMPS = 'time jumps'
+
+#: Opens the name of each cause for which a received image was not processed.
+DROPPED = 'dropped: '
+REPLACED = DROPPED + 'replaced by a newer image'
+TOO_OLD = DROPPED + 'older than max_age'
+BAD_IMAGE = DROPPED + 'bad image, '
+FAILED = DROPPED + 'detector failed, '
+CRASHED = DROPPED + 'unexpected error, '
+#: An unexpected error once the detections were out: while counting spikes or drawing.
+AFTERWARDS = 'unexpected error after detection, '
+
+
+@dataclass(frozen=True, eq=False)
+class MeanFiring:
+    """
+    Mean firing of the frames of one report.
+
+    :param frames: how many frames were counted.
+    :param rates: spikes per neuron and step of each layer, float64 [layers].
+    :param spikes: spikes of a frame.
+    """
+
+    frames: int
+    layers: tuple[str, ...]
+    rates: NDArray[np.float64]
+    rate: float
+    spikes: float
+    synaptic_operations: float
+    energy_joules: float
+    ann_energy_joules: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """
+    What happened since the last report.
+
+    :param seconds: length of that period.
+    :param recent: events of the period.
+    :param totals: events since start or the last reset.
+    :param latency: percentiles over the last frames, by stage and sum.
+    :param firing: None if no frame was counted in the period.
+    """
+
+    seconds: float
+    recent: Counter[str]
+    totals: Counter[str]
+    latency: dict[str, Percentiles]
+    firing: MeanFiring | None
+
+    def rate(self, event: str) -> float:
+        """Return how often an event happened, in Hz; of several, if it ends in a blank."""
+        return _sum(self.recent, event) / self.seconds
+
+    def total(self, event: str) -> int:
+        """Return how often an event happened; of several, if it ends in a blank."""
+        return _sum(self.totals, event)
+
+
+class Monitor:
+    """
+    Collects events, times and spikes; safe for threads.
+
+    :param now: monotonic clock, in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._lock = threading.Lock()
+        self._now = now
+        self._since = self._last_image = now()
+        self._recent: Counter[str] = Counter()
+        self._totals: Counter[str] = Counter()
+        self._latency = LatencyRecord()
+        self._firing: list[FiringStatistics] = []
+
+    def count(self, event: str, times: int = 1) -> None:
+        """Count an event."""
+        with self._lock:
+            self._recent[event] += times
+            if event == RECEIVED:
+                self._last_image = self._now()
+
+    def processed(self, times: Mapping[str, float]) -> None:
+        """Count a processed frame with its times; see :mod:`.latency`."""
+        with self._lock:
+            self._recent[PROCESSED] += 1
+            self._latency.add(times)
+
+    def fired(self, statistics: FiringStatistics) -> None:
+        """Add the spikes of a frame."""
+        with self._lock:
+            self._firing.append(statistics)
+
+    def reset(self, event: str | None = None) -> None:
+        """Forget everything, and count an event that says why."""
+        with self._lock:
+            self._since = self._last_image = self._now()
+            self._recent = Counter([event] if event else [])
+            self._totals = Counter()
+            self._latency = LatencyRecord()
+            self._firing = []
+
+    @property
+    def silence(self) -> float:
+        """Seconds since the last image, or since the last reset."""
+        with self._lock:
+            return self._now() - self._last_image
+
+    def report(self) -> Report:
+        """Return what happened since the last report, and begin the next period."""
+        with self._lock:
+            now = self._now()
+            self._totals.update(self._recent)
+            report = Report(
+                max(now - self._since, 1e-3), self._recent, self._totals.copy(),
+                self._latency.percentiles(), _mean(self._firing))
+            self._since = now
+            self._recent = Counter()
+            self._firing = []
+            return report
+
+
+def _sum(events: Counter[str], name: str) -> int:
+    if name.endswith(' '):
+        return sum(times for event, times in events.items() if event.startswith(name))
+    return events[name]
+
+
+def _mean(firing: list[FiringStatistics]) -> MeanFiring | None:
+    if not firing:
+        return None
+    layers = tuple(layer.name for layer in firing[-1].layers)
+    # After a hot swap the frames of the network before it are left out.
+    firing = [frame for frame in firing if tuple(layer.name for layer in frame.layers) == layers]
+    means = np.mean([
+        (frame.rate, frame.spikes, frame.synaptic_operations, frame.energy_joules,
+         frame.ann_energy_joules) for frame in firing], axis=0).tolist()
+    rates = np.mean([[layer.rate for layer in frame.layers] for frame in firing], axis=0)
+    return MeanFiring(len(firing), layers, rates, *means)

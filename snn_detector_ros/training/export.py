@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Export a detector as float ONNX, with what the converter must know in the metadata.
+
+The graph is what the published YOLOv5 export writes: input ``images`` float32 [1, 3, H, W], red,
+green, blue in 0..1, and output ``output0`` float32 [1, boxes, 5 + classes], decoded, before
+non-maximum suppression. The exporter folds batch normalisation into the convolutions.
+"""
+
+import copy
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from snn_detector_ros.errors import ConfigurationError
+from snn_detector_ros.training.anchors import Anchors, as_anchors
+from snn_detector_ros.training.checkpoint import replace_file
+from snn_detector_ros.training.yolov5 import SCALES, STRIDES, BoxDecoder, YoloV5
+
+OPSET = 17
+
+# YOLOv5's anchors for COCO, px.
+COCO_ANCHORS: Anchors = as_anchors((
+    ((10, 13), (16, 30), (33, 23)),
+    ((30, 61), (62, 45), (59, 119)),
+    ((116, 90), (156, 198), (373, 326))))
+
+
+def export_onnx(
+        model: YoloV5, path: Path, *, names: Sequence[str], size: tuple[int, int],
+        training: Mapping[str, Any]) -> None:
+    """
+    Write the float ONNX of a detector, replacing the file in one step.
+
+    :param model: the detector; it is left as it is.
+    :param path: file to write.
+    :param names: class names.
+    :param size: height and width of the input in px, multiples of 32.
+    :param training: where the weights come from (data, licences, command, seed, epochs), as JSON.
+    :raises ConfigurationError: if the size is not a multiple of the largest stride.
+    """
+    if any(side <= 0 or side % STRIDES[-1] for side in size):
+        raise ConfigurationError(
+            f'input size {size[0]}x{size[1]} is not a multiple of {STRIDES[-1]} px; '
+            f'take the next one, e.g. {-(-size[0] // 32) * 32}x{-(-size[1] // 32) * 32}')
+    metadata = {
+        'names': json.dumps(list(names)),
+        'anchors': json.dumps(model.head.anchors.tolist()),
+        'strides': json.dumps(STRIDES),
+        'input': json.dumps({'colour': 'rgb', 'scale': 1 / 255}),
+        'training': json.dumps(dict(training)),
+    }
+    decoded = nn.Sequential(copy.deepcopy(model), BoxDecoder(model.head.anchors, size)).eval()
+    replace_file(path, lambda file: _write(decoded, file, size, metadata))
+
+
+def random_detector(
+        path: Path, *, model: str = 'yolov5s-relu', classes: int = 80, size: tuple[int, int],
+        seed: int = 0) -> None:
+    """
+    Write a detector with random weights, for measuring speed.
+
+    Batch statistics are taken from noise, so that activations have the spread of a trained network.
+
+    :param path: ONNX file to write.
+    :param model: a key of ``SCALES``.
+    :param classes: number of classes.
+    :param size: height and width of the input in px.
+    :param seed: seed of the weights.
+    """
+    if model not in SCALES:
+        raise ConfigurationError(f'unknown model {model!r}; choose one of {", ".join(SCALES)}')
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        detector = YoloV5(SCALES[model], classes, COCO_ANCHORS)
+        for layer in detector.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = None
+        detector.train()(torch.rand(2, 3, 320, 320))
+    export_onnx(
+        detector, path, names=[f'class{k}' for k in range(classes)], size=size,
+        training={'weights': 'random', 'seed': seed})
+
+
+def _write(
+        model: nn.Module, path: Path, size: tuple[int, int], metadata: Mapping[str, str]) -> None:
+    import onnx
+
+    example = torch.zeros(1, 3, *size)
+    with warnings.catch_warnings():
+        # torch announces the end of this exporter; its replacement writes other operators.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            model, (example,), str(path), opset_version=OPSET, input_names=['images'],
+            output_names=['output0'], dynamo=False)
+    graph = onnx.load(str(path))
+    onnx.helper.set_model_props(graph, dict(metadata))
+    onnx.checker.check_model(graph)
+    onnx.save(graph, str(path))

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The training loop: SGD with Nesterov momentum, averaged weights, a checkpoint after every epoch.
+
+The run folder holds ``checkpoint.pt`` (everything that resuming needs), ``best.pt`` (the averaged
+weights of the best epoch) and ``log.jsonl`` (one line an epoch). Killing the process costs no more
+than the epoch it was in.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from snn_detector_ros.training.checkpoint import load_checkpoint, replace_file, save_checkpoint
+from snn_detector_ros.training.data_loader import (
+    PictureCache,
+    Request,
+    batches,
+    to_input,
+    training_requests,
+)
+from snn_detector_ros.training.ema import AveragedModel
+from snn_detector_ros.training.loss import DetectionLoss
+from snn_detector_ros.training.schedule import Schedule
+from snn_detector_ros.training.yolov5 import YoloV5
+
+CHECKPOINT_FILE = 'checkpoint.pt'
+
+Evaluate = Callable[[YoloV5], dict[str, float]]
+OnBest = Callable[[YoloV5, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train; what changes during the run is in ``schedule``."""
+
+    schedule: Schedule
+    batch: int = 16
+    seed: int = 0
+    workers: int = 1
+    momentum: float = 0.937
+    first_momentum: float = 0.8
+    weight_decay: float = 5e-4
+    warm_up_steps: int = 500
+    warm_up_bias_rate: float = 0.1
+    gradient_norm: float = 10.0
+    evaluate_every: int = 5
+
+
+class Trainer:
+    """One training run in one folder."""
+
+    def __init__(
+            self, model: YoloV5, train: PictureCache, val: PictureCache, folder: Path,
+            options: TrainingOptions, *, evaluate: Evaluate | None = None,
+            on_best: OnBest | None = None) -> None:
+        """
+        Prepare a run.
+
+        :param model: the network, with initial weights.
+        :param train: training pictures.
+        :param val: validation pictures.
+        :param folder: run folder; created if missing.
+        :param options: how to train.
+        :param evaluate: scores the averaged model every few epochs and after the last; the best
+            epoch is the one with the largest ``map50``. Without it the validation loss decides.
+        :param on_best: called with the averaged model and the epoch's record when it is the best.
+        """
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.options = options
+        self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average: AveragedModel[YoloV5] = AveragedModel(self.model)
+        self.optimizer = _optimizer(self.model, options)
+        self.loss = DetectionLoss(
+            model.head.anchors, model.head.outputs - 5, options.schedule.size)
+        self.train_pictures, self.val_pictures = train, val
+        self.evaluate, self.on_best = evaluate, on_best
+        self.epoch, self.steps = 0, 0
+        self.progress, self.elapsed, self.pixel_seconds = 0.0, 0.0, 0.0
+        self.best = -float('inf')
+
+    @property
+    def checkpoint(self) -> Path:
+        """Path of the checkpoint."""
+        return self.folder / CHECKPOINT_FILE
+
+    @property
+    def best_weights(self) -> Path:
+        """Path of the averaged weights of the best epoch, with that epoch's record."""
+        return self.folder / 'best.pt'
+
+    @property
+    def log(self) -> Path:
+        """Path of the log."""
+        return self.folder / 'log.jsonl'
+
+    def resume(self) -> None:
+        """
+        Continue from the checkpoint of the run folder.
+
+        :raises ConfigurationError: if it is missing, damaged or of another network.
+        """
+        state = load_checkpoint(self.checkpoint)
+        self.model.load_state_dict(state['model'])
+        self.average.model.load_state_dict(state['average'])
+        self.average.updates = state['updates']
+        self.optimizer.load_state_dict(state['optimizer'])
+        for name, value in state['position'].items():
+            setattr(self, name, value)
+        lines = self.log.read_text().splitlines()[:self.epoch] if self.log.exists() else []
+        replace_file(self.log, lambda file: file.write_text(''.join(f'{x}\n' for x in lines)))
+
+    def run(self) -> None:
+        """Train until progress reaches 1."""
+        while self.progress < 1.0:
+            self._one_epoch()
+
+    def _one_epoch(self) -> None:
+        start, schedule = time.monotonic(), self.options.schedule
+        size = schedule.picture_size(self.progress)
+        end = schedule.epoch_end(self.progress, self.epoch, self.elapsed, self.pixel_seconds)
+        record: dict[str, Any] = {'epoch': self.epoch, 'progress': round(end, 4), 'size': size}
+        record |= self._train(size, end)
+        record |= self._validate()
+        if self.evaluate is not None and self._is_evaluated(end):
+            record |= self.evaluate(self.average.model)
+        seconds = time.monotonic() - start
+        self.epoch, self.progress = self.epoch + 1, end
+        self.elapsed, self.pixel_seconds = self.elapsed + seconds, seconds / size ** 2
+        record |= {'rate': schedule.rate(end), 'seconds': round(seconds, 1)}
+        self._record(record)
+
+    def _is_evaluated(self, end: float) -> bool:
+        return end == 1.0 or (self.epoch + 1) % self.options.evaluate_every == 0
+
+    def _record(self, record: dict[str, Any]) -> None:
+        """Log the epoch and save what it gave; hand out the averaged model if it is the best."""
+        nothing = -float('inf')
+        score = -record['val_loss'] if self.evaluate is None else record.get('map50', nothing)
+        is_best, self.best = score > self.best, max(score, self.best)
+        with self.log.open('a') as log:
+            log.write(json.dumps(record) + '\n')
+        print(json.dumps(record), flush=True)
+        position = ('epoch', 'steps', 'progress', 'elapsed', 'pixel_seconds', 'best')
+        average = self.average.model.state_dict()
+        save_checkpoint(self.checkpoint, {
+            'model': self.model.state_dict(), 'average': average,
+            'updates': self.average.updates, 'optimizer': self.optimizer.state_dict(),
+            'position': {name: getattr(self, name) for name in position}})
+        if is_best:
+            save_checkpoint(self.best_weights, {'average': average, 'record': record})
+            if self.on_best is not None:
+                self.on_best(self.average.model, record)
+
+    def _train(self, size: int, end: float) -> dict[str, float]:
+        options, start = self.options, self.progress
+        mosaic = options.schedule.mosaic_share(start)
+        requests = training_requests(
+            self.train_pictures, seed=options.seed, epoch=self.epoch, size=size, mosaic=mosaic)
+        loader = batches(
+            self.train_pictures, requests, batch=options.batch, workers=options.workers,
+            whole_only=len(requests) >= options.batch)
+        self.model.train()
+        sums = torch.zeros(3)
+        bar = tqdm(loader, desc=f'epoch {self.epoch} at {size} px', disable=None)
+        for step, (images, targets) in enumerate(bar):
+            self._set_rates(start + (end - start) * step / len(loader))
+            parts = self.loss(self.model(to_input(images)), targets)
+            # The sum over the batch, not the mean, as the published learning rates expect.
+            (sum(parts, torch.zeros(())) * len(images)).backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), options.gradient_norm * len(images))
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.average.update(self.model)
+            self.steps += 1
+            sums += torch.stack(parts).detach()
+            bar.set_postfix(loss=f'{float(sums.sum()) / (step + 1):.4f}', refresh=False)
+        return {'mosaic': mosaic, **_named('train', sums / len(loader))}
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        size = self.options.schedule.size
+        requests = [Request(index, size) for index in range(len(self.val_pictures))]
+        loader = batches(
+            self.val_pictures, requests, batch=self.options.batch, workers=self.options.workers)
+        sums = torch.zeros(3)
+        for images, targets in loader:
+            parts = self.loss(self.average.model(to_input(images)), targets)
+            sums += torch.stack(parts) * len(images)
+        return _named('val', sums / len(requests))
+
+    def _set_rates(self, progress: float) -> None:
+        options = self.options
+        rate = options.schedule.rate(progress)
+        warm = min(self.steps / max(options.warm_up_steps, 1), 1.0)
+        for group in self.optimizer.param_groups:
+            first = options.warm_up_bias_rate if group['bias'] else 0.0
+            group['lr'] = first + (rate - first) * warm
+            group['momentum'] = (
+                options.first_momentum + (options.momentum - options.first_momentum) * warm)
+
+
+def _named(split: str, sums: Tensor) -> dict[str, float]:
+    box, objectness, classes = (round(float(x), 5) for x in sums)
+    return {
+        f'{split}_loss': round(float(sums.sum()), 5), f'{split}_box': box,
+        f'{split}_objectness': objectness, f'{split}_classes': classes}
+
+
+def _optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+    """Decay the weights of convolutions only; biases warm up from a high rate."""
+    named = list(model.named_parameters())
+    biases = [p for name, p in named if name.endswith('bias')]
+    scales = [p for name, p in named if not name.endswith('bias') and p.ndim == 1]
+    weights = [p for name, p in named if p.ndim > 1]
+    groups = [
+        {'params': biases, 'weight_decay': 0.0, 'bias': True},
+        {'params': scales, 'weight_decay': 0.0, 'bias': False},
+        {'params': weights, 'weight_decay': options.weight_decay, 'bias': False}]
+    return torch.optim.SGD(
+        groups, lr=options.schedule.learning_rate, momentum=options.momentum, nesterov=True)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The detector: published layout, raw maps, decoding, anchors."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+
+from snn_detector_ros.training.anchors import kmeans_anchors  # noqa: E402
+from snn_detector_ros.training.export import COCO_ANCHORS  # noqa: E402
+from snn_detector_ros.training.yolov5 import SCALES, STRIDES, BoxDecoder, YoloV5  # noqa: E402
+
+
+@pytest.mark.parametrize(('name', 'count'), [
+    ('yolov5n-relu', 1_872_157), ('yolov5s-relu', 7_235_389)])
+def test_layout_has_the_published_number_of_parameters(name: str, count: int) -> None:
+    model = YoloV5(SCALES[name], 80, COCO_ANCHORS)
+    assert sum(p.numel() for p in model.parameters()) == count
+
+
+def test_raw_maps_have_one_row_a_cell_and_anchor() -> None:
+    model = YoloV5(SCALES['yolov5n-relu'], 5, COCO_ANCHORS).eval()
+    with torch.no_grad():
+        maps = model(torch.zeros(2, 3, 64, 96))
+    assert [tuple(y.shape) for y in maps] == [
+        (2, 3, 64 // s, 96 // s, 10) for s in STRIDES]
+
+
+def test_decode_follows_the_published_formula() -> None:
+    random = np.random.default_rng(0)
+    maps = [
+        torch.from_numpy(random.normal(size=(1, 3, 64 // s, 96 // s, 7)).astype(np.float32))
+        for s in STRIDES]
+    decoded = BoxDecoder(torch.tensor(COCO_ANCHORS), (64, 96))(maps)[0]
+    row = 0
+    for level, (y, stride) in enumerate(zip(maps, STRIDES, strict=True)):
+        for anchor, j, i in np.ndindex(*y.shape[1:4]):
+            sigmoid = 1 / (1 + np.exp(-y[0, anchor, j, i].numpy().astype(np.float64)))
+            width, height = COCO_ANCHORS[level][anchor]
+            expected = np.concatenate((
+                [(2 * sigmoid[0] - 0.5 + i) * stride, (2 * sigmoid[1] - 0.5 + j) * stride],
+                [(2 * sigmoid[2]) ** 2 * width, (2 * sigmoid[3]) ** 2 * height], sigmoid[4:]))
+            # fp32 against fp64: boxes up to 1500 px.
+            np.testing.assert_allclose(decoded[row].numpy(), expected, rtol=1e-5, atol=1e-4)
+            row += 1
+    assert row == len(decoded)
+
+
+def test_anchors_find_the_clusters() -> None:
+    random = np.random.default_rng(0)
+    # Well apart in area: k-means is only promised to find what its start can reach.
+    centres = np.array([
+        [6, 8], [10, 20], [24, 16], [25, 50], [60, 35], [60, 90], [140, 70], [130, 200],
+        [280, 180]])
+    sizes = (centres.repeat(50, 0) * random.uniform(0.97, 1.03, (450, 2))).astype(np.float32)
+    found = np.array(kmeans_anchors(sizes, np.ones(450))).reshape(9, 2)
+    # The means of 50 sizes spread by 3 %, rounded to whole px.
+    np.testing.assert_allclose(found, centres, atol=1.5)
+
+
+def test_anchors_need_enough_boxes() -> None:
+    with pytest.raises(ValueError, match='4 boxes are too few for 9 anchors'):
+        kmeans_anchors(np.ones((4, 2), np.float32), np.ones(4))
