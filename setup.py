@@ -12,7 +12,7 @@ setup(
     version='0.1.0',
     description='Real-time object detection on ROS 2 with spiking neural networks',
     license='Apache-2.0',
-    maintainer='The snn_detector_ros developers',
+    maintainer='snn_detector_ros developers',
     maintainer_email='snn-detector-ros@users.noreply.github.com',
     python_requires='>=3.10',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
@@ -28,9 +28,10 @@ setup(
         (f'share/{NAME}/rviz', glob('rviz/*')),
         (f'share/{NAME}/models', glob('models/*.onnx') + glob('models/*.md')),
     ],
-    install_requires=['setuptools', 'numpy', 'onnx', 'onnxruntime', 'opencv-python-headless'],
+    install_requires=[
+        'numpy', 'onnx', 'onnxruntime', 'opencv-python-headless', 'pyyaml', 'tqdm'],
     extras_require={
-        'train': ['torch'],
+        'train': ['faster-coco-eval', 'torch'],
         'replay': ['rosbags'],
         'bench': ['openvino', 'spikingjelly'],
     },

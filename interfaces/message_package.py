@@ -108,10 +108,11 @@ def field_types(package: str, message: Path) -> list[tuple[str, str, str]]:
     :raises BuildError: if the file is no valid message definition.
     """
     try:
-        fields = parse_message_file(package, str(message)).fields
-    except (InvalidSpecification, ValueError) as error:
+        with contextlib.redirect_stderr(io.StringIO()):
+            fields = parse_message_file(package, str(message)).fields
+    except (InvalidSpecification, NameError, ValueError) as error:
         raise BuildError(
-            f'{message} is no valid message definition: {type(error).__name__} {error}') from error
+            f'{message} is no valid message definition: {type(error).__name__}: {error}') from error
     return [(field.type.pkg_name, field.type.type, field.name)
             for field in fields if not field.type.is_primitive_type()]
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest import mock
 
 import yaml
 
@@ -39,7 +38,6 @@ class StartedNode:
     remappings: list[tuple[str, str]]
     arguments: list[str]
     environment: dict[str, str]
-    lifecycle: bool
 
 
 @dataclass
@@ -83,16 +81,23 @@ def _include(path: Path, launched: Launched) -> None:
 
 @contextmanager
 def _stand_ins() -> Iterator[None]:
-    modules = {}
+    before = {name: sys.modules.get(name) for name in _API}
     for name, symbols in _API.items():
-        modules[name] = ModuleType(name)
+        sys.modules[name] = ModuleType(name)
         for symbol in symbols:
-            setattr(modules[name], symbol.__name__, symbol)
-    with mock.patch.dict(sys.modules, modules):
+            setattr(sys.modules[name], symbol.__name__, symbol)
+    try:
         yield
+    finally:
+        # Only these: what the launch file imported besides must stay, or would exist twice.
+        for name, module in before.items():
+            del sys.modules[name]
+            if module is not None:
+                sys.modules[name] = module
 
 
 # Substitutions ---------------------------------------------------------------------------------
+
 
 class Substitution:
     def perform(self, context: Launched) -> str:
@@ -110,14 +115,6 @@ def perform(value: Any, context: Launched) -> str:
     raise TypeError(f'{value!r} is neither text nor a substitution')
 
 
-class TextSubstitution(Substitution):
-    def __init__(self, *, text: str) -> None:
-        self._text = text
-
-    def perform(self, context: Launched) -> str:
-        return self._text
-
-
 class LaunchConfiguration(Substitution):
     def __init__(self, variable_name: str, *, default: Any = None) -> None:
         self._name = variable_name
@@ -128,19 +125,6 @@ class LaunchConfiguration(Substitution):
             return context.configurations[self._name]
         if self._default is None:
             raise LookupError(f'launch configuration `{self._name}` does not exist')
-        return perform(self._default, context)
-
-
-class EnvironmentVariable(Substitution):
-    def __init__(self, name: str, *, default_value: Any = None) -> None:
-        self._name = name
-        self._default = default_value
-
-    def perform(self, context: Launched) -> str:
-        if self._name in os.environ:
-            return os.environ[self._name]
-        if self._default is None:
-            raise LookupError(f'environment variable `{self._name}` is not set')
         return perform(self._default, context)
 
 
@@ -163,29 +147,8 @@ class FindPackageShare(Substitution):
         return str(REPOSITORY) if name == 'snn_detector_ros' else f'/share/{name}'
 
 
-class PythonExpression(Substitution):
-    def __init__(self, expression: Any) -> None:
-        self._expression = expression
-
-    def perform(self, context: Launched) -> str:
-        return str(eval(perform(self._expression, context), {}))
-
-
-class EqualsSubstitution(Substitution):
-    def __init__(self, left: Any, right: Any) -> None:
-        self._pair = (left, right)
-
-    def perform(self, context: Launched) -> str:
-        left, right = (perform(side, context) for side in self._pair)
-        return str(left == right).lower()
-
-
-class NotEqualsSubstitution(EqualsSubstitution):
-    def perform(self, context: Launched) -> str:
-        return str(super().perform(context) == 'false').lower()
-
-
 # Conditions ------------------------------------------------------------------------------------
+
 
 class IfCondition:
     def __init__(self, predicate_expression: Any) -> None:
@@ -198,12 +161,8 @@ class IfCondition:
         return text in ('true', '1')
 
 
-class UnlessCondition(IfCondition):
-    def evaluate(self, context: Launched) -> bool:
-        return not super().evaluate(context)
-
-
 # Actions ---------------------------------------------------------------------------------------
+
 
 class Action:
     def __init__(self, *, condition: IfCondition | None = None) -> None:
@@ -262,28 +221,6 @@ class SetEnvironmentVariable(Action):
         context.environment[perform(self._name, context)] = perform(self._value, context)
 
 
-class SetLaunchConfiguration(Action):
-    def __init__(self, name: Any, value: Any, *, condition: IfCondition | None = None) -> None:
-        super().__init__(condition=condition)
-        self._name = name
-        self._value = value
-
-    def act(self, context: Launched) -> None:
-        context.configurations[perform(self._name, context)] = perform(self._value, context)
-
-
-class GroupAction(Action):
-    def __init__(
-        self, actions: Iterable[Action], *, condition: IfCondition | None = None
-    ) -> None:
-        super().__init__(condition=condition)
-        self._actions = list(actions)
-
-    def act(self, context: Launched) -> None:
-        for action in self._actions:
-            action.execute(context)
-
-
 class OpaqueFunction(Action):
     def __init__(self, *, function: Any, condition: IfCondition | None = None) -> None:
         super().__init__(condition=condition)
@@ -292,11 +229,6 @@ class OpaqueFunction(Action):
     def act(self, context: Launched) -> None:
         for action in self._function(context) or ():
             action.execute(context)
-
-
-class Shutdown(Action):
-    def __init__(self, *, reason: str = '', condition: IfCondition | None = None) -> None:
-        super().__init__(condition=condition)
 
 
 class PythonLaunchDescriptionSource:
@@ -333,8 +265,6 @@ class ParameterValue:
 
 
 class Node(Action):
-    lifecycle = False
-
     def __init__(
         self,
         *,
@@ -375,8 +305,7 @@ class Node(Action):
             arguments=[perform(argument, context) for argument in self._arguments],
             environment={**context.environment,
                          **{perform(name, context): perform(value, context)
-                            for name, value in self._environment.items()}},
-            lifecycle=self.lifecycle)
+                            for name, value in self._environment.items()}})
         for entry in self._parameters:
             if isinstance(entry, Mapping):
                 node.parameters.update(
@@ -385,13 +314,6 @@ class Node(Action):
             else:
                 node.parameter_files.append(perform(entry, context))
         context.nodes.append(node)
-
-
-class LifecycleNode(Node):
-    lifecycle = True
-
-    def __init__(self, *, name: Any, namespace: Any, **options: Any) -> None:
-        super().__init__(name=name, namespace=namespace, **options)
 
 
 def _parameter(value: Any, context: Launched) -> Any:
@@ -408,15 +330,12 @@ def _parameter(value: Any, context: Launched) -> Any:
 _API: dict[str, tuple[type, ...]] = {
     'launch': (LaunchDescription,),
     'launch.actions': (
-        DeclareLaunchArgument, GroupAction, IncludeLaunchDescription, OpaqueFunction,
-        SetEnvironmentVariable, SetLaunchConfiguration, Shutdown),
-    'launch.conditions': (IfCondition, UnlessCondition),
+        DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, SetEnvironmentVariable),
+    'launch.conditions': (IfCondition,),
     'launch.launch_description_sources': (PythonLaunchDescriptionSource,),
-    'launch.substitutions': (
-        EnvironmentVariable, EqualsSubstitution, LaunchConfiguration, NotEqualsSubstitution,
-        PathJoinSubstitution, PythonExpression, TextSubstitution),
+    'launch.substitutions': (LaunchConfiguration, PathJoinSubstitution),
     'launch_ros': (),
-    'launch_ros.actions': (LifecycleNode, Node),
+    'launch_ros.actions': (Node,),
     'launch_ros.parameter_descriptions': (ParameterValue,),
     'launch_ros.substitutions': (FindPackageShare,),
 }

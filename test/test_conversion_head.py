@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from float_onnx_builder import FloatOnnxBuilder, tiny_detector
+from float_onnx_builder import PICTURE, FloatOnnxBuilder, tiny_detector
 
 from snn_detector_ros.conversion import read_onnx
 from snn_detector_ros.errors import ConversionError
@@ -41,7 +41,8 @@ def _decode_v7(net: FloatOnnxBuilder, raw: list[str]) -> list[str]:
 
 def _decode_v6(net: FloatOnnxBuilder, raw: list[str]) -> list[str]:
     """Slices instead of splits, the half cell apart, coarse level first, raw maps put out too."""
-    rows, maps = [], []
+    rows: list[str] = []
+    maps = []
     for tensor, size, stride, anchors in zip(raw, SIZES, STRIDES, ANCHORS, strict=True):
         maps.append(_as_maps(net, tensor, size))
         sigmoid = net.node('Sigmoid', maps[-1])
@@ -55,6 +56,29 @@ def _decode_v6(net: FloatOnnxBuilder, raw: list[str]) -> list[str]:
         wh = net.node('Mul', net.node('Mul', wh, wh),
                       net.constant(np.reshape(anchors, (1, 3, 1, 1, 2))))
         rows.insert(0, _as_rows(net, net.node('Concat', xy, wh, rest, axis=4)))
+    return [net.node('Concat', *rows, axis=1, name='/boxes')]
+
+
+def _decode_dynamic(net: FloatOnnxBuilder, raw: list[str]) -> list[str]:
+    """Grids made from the size of the picture, as exports for any size have them."""
+    rows = []
+    edge = net.node('Gather', net.node('Shape', PICTURE), net.constant(2, np.int64))
+    for tensor, size, stride, anchors in zip(raw, SIZES, STRIDES, ANCHORS, strict=True):
+        sigmoid = net.node('Sigmoid', _as_maps(net, tensor, size))
+        xy, wh, rest = net.node(
+            'Split', sigmoid, net.constant([2, 2, COLUMNS - 4], np.int64), axis=4, outputs=3)
+        count = net.node('Div', edge, net.constant(stride, np.int64))
+        line = net.node('Cast', net.node('Range', net.constant(0, np.int64), count,
+                                         net.constant(1, np.int64)), to=1)
+        x, y = (net.node('Reshape', line, net.constant(shape, np.int64))
+                for shape in ([1, 1, 1, -1, 1], [1, 1, -1, 1, 1]))
+        zero = net.node('Mul', net.node('Add', x, y), net.constant(0))
+        grid = net.node('Concat', net.node('Add', x, zero), net.node('Add', y, zero), axis=4)
+        xy = net.node('Sub', net.node('Mul', xy, net.constant(2)), net.constant(0.5))
+        xy = net.node('Mul', net.node('Add', xy, grid), net.constant(stride))
+        wh = net.node('Mul', net.node('Pow', wh, net.constant(2)),
+                      net.constant(4 * np.reshape(anchors, (1, 3, 1, 1, 2))))
+        rows.append(_as_rows(net, net.node('Concat', xy, wh, rest, axis=4)))
     return [net.node('Concat', *rows, axis=1, name='/boxes')]
 
 
@@ -90,7 +114,7 @@ def _as_rows(net: FloatOnnxBuilder, tensor: str) -> str:
     return net.node('Reshape', tensor, net.constant([1, -1, COLUMNS], np.int64))
 
 
-@pytest.mark.parametrize('decode', [_decode_v7, _decode_v6])
+@pytest.mark.parametrize('decode', [_decode_v7, _decode_v6, _decode_dynamic])
 def test_strides_and_anchors_come_from_the_graph(decode: Any, tmp_path: Path) -> None:
     network = read_onnx(tiny_detector(tmp_path / 'net.onnx', decode=decode))
     assert network.head is not None
@@ -127,7 +151,8 @@ def test_raw_outputs_with_anchors_in_metadata_have_a_head(tmp_path: Path) -> Non
     assert network.class_names == ('cat', 'dog')
 
 
-@pytest.mark.parametrize('names', ['["cat", "dog"]', "{0: 'cat', 1: 'dog'}", '{"1":"dog","0":"cat"}'])
+@pytest.mark.parametrize('names', [
+    '["cat", "dog"]', "{0: 'cat', 1: 'dog'}", '{"1": "dog", "0": "cat"}'])
 def test_names_come_from_metadata(names: str, tmp_path: Path) -> None:
     path = tiny_detector(tmp_path / 'net.onnx', decode=_decode_v7, metadata={'names': names})
     assert read_onnx(path).class_names == ('cat', 'dog')
@@ -148,7 +173,7 @@ def test_malformed_anchors_are_refused(anchors: Any, tmp_path: Path) -> None:
         read_onnx(path)
 
 
-@pytest.mark.parametrize('text', ['[1,', '__import__("os")', '3'])
+@pytest.mark.parametrize('text', ['[1,', '__import__("os")', '3', '{"a": "cat"}'])
 def test_malformed_names_are_refused(text: str, tmp_path: Path) -> None:
     path = tiny_detector(tmp_path / 'net.onnx', metadata={'names': text})
     with pytest.raises(ConversionError, match='metadata `names`'):

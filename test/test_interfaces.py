@@ -103,8 +103,8 @@ def test_detections_survive_serialisation() -> None:
 
 
 def test_events_survive_serialisation() -> None:
-    sent = EventPacket(
-        height=480, width=640, seq=2**40, time_base=2**50, encoding='evt3', events=bytes(range(256)))
+    sent = EventPacket(height=480, width=640, seq=2**40, time_base=2**50, encoding='evt3',
+                       events=bytes(range(256)))
 
     received = deserialize_message(serialize_message(sent), EventPacket)
 
@@ -126,13 +126,14 @@ def build(package: Path, prefix: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_second_build_compiles_nothing_until_a_field_changes(tmp_path: Path) -> None:
-    package = write_package(tmp_path, 'std_msgs/Header header\nuint8[] bytes\n')
+    package = write_package(tmp_path, 'uint8[] values\n')
+    definition = package / 'msg' / 'Probe.msg'
     prefix = tmp_path / 'prefix'
 
     first, second = build(package, prefix), build(package, prefix)
-    (package / 'msg' / 'Probe.msg').write_text('# A comment.\nstd_msgs/Header header\nuint8[] bytes\n')
+    definition.write_text('# A comment.\nuint8[] values\n')
     commented = build(package, prefix)
-    (package / 'msg' / 'Probe.msg').write_text('std_msgs/Header header\nuint16[] bytes\n')
+    definition.write_text('uint16[] values\n')
     changed = build(package, prefix)
 
     assert 'compiled' in first.stdout, first.stderr

@@ -12,7 +12,7 @@ readonly PYTHON="${VENV:-.venv}/bin/python"
 readonly PIP=("$PYTHON" -m pip install -c requirements/ros.txt -r requirements/train.txt)
 readonly CPU_INDEX=--extra-index-url=https://download.pytorch.org/whl/cpu
 
-if "$PYTHON" -c 'import torch, tqdm' 2>/dev/null; then
+if "$PYTHON" -c 'import torch' 2>/dev/null; then
     exit
 fi
 

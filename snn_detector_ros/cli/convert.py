@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from snn_detector_ros.conversion import FloatNetwork, SuhdOptions, convert, read_onnx
 from snn_detector_ros.conversion.detect_head import Anchors, check_anchors
@@ -84,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
 
 class Pictures:
     """
-    Picture files as the input of a network, read one at a time.
+    Picture files as the input of a network, read one at a time and counted on the terminal.
 
     :param paths: the files.
     :param network: the network whose input size they are letterboxed to.
@@ -98,7 +99,8 @@ class Pictures:
         return len(self._paths)
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        return (self._letterbox(read_bgr(path)) for path in self._paths)
+        for path in tqdm(self._paths, desc='calibrating', unit='picture', disable=None):
+            yield self._letterbox(read_bgr(path))
 
 
 def summary(network: SpikingNetwork, path: Path) -> Iterator[str]:

@@ -2,8 +2,8 @@
 """
 ``snn-detector demo``: pictures and video through the ROS node, to boxes, a table and a video.
 
-Three processes talk over DDS, as on a robot: a player in place of the camera, the detector node, and
-a recorder that subscribes to the results. No display is needed.
+Three processes talk over DDS, as on a robot: a player in place of the camera, the detector node,
+and a recorder that subscribes to the results. No display is needed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.media.bags import COMPRESSED_IMAGE_TYPE, Bag, is_bag
 from snn_detector_ros.media.samples import pedestrian_video, sample_paths
 from snn_detector_ros.media.sources import open_source
+from snn_detector_ros.network.model_file import load
 from snn_detector_ros.resources import DEFAULT_MODEL, resource
 
 #: Longest input that is played unless --frames says otherwise, s.
@@ -92,11 +93,10 @@ def run(args: argparse.Namespace) -> int:
             '/opt/ros/$ROS_DISTRO/setup.bash first; `snn-detector replay` works without ROS')
     signal.signal(signal.SIGTERM, _interrupt)
     model = args.model or resource(DEFAULT_MODEL)
-    if not model.is_file():
-        raise ConfigurationError(f'the model {model} does not exist; make one with '
-                                 '`snn-detector convert`')
+    load(model)  # so that a bad file is named at once, not in the log of a process
     show = _choose(args)
-    print(f'playing {", ".join(show.inputs)}')
+    names = ', '.join(Path(text).name for text in show.inputs)
+    print(f'playing {names} to the node; starting it', flush=True)
     with Children(args.out / 'logs') as children:
         run_file = _play(children, show, model, args.out)
     report = json.loads(run_file.read_text(encoding='utf-8'))
@@ -169,7 +169,7 @@ def _show_results(report: dict[str, Any], directory: Path) -> None:
     print(f'\n{RunReport(report).text()}\n')
     player_log = (directory / 'logs/player.log').read_text(encoding='utf-8', errors='replace')
     for line in player_log.splitlines():
-        if line.startswith('player: '):
+        if line.startswith(('player: ', '[WARN]')):
             print(line)
     print(f'video          {report["video"]}\n'
           f'pictures       {len(report["pictures"])} in {directory}\n'

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -62,7 +63,7 @@ class Child:
             self._process = subprocess.Popen(
                 [sys.executable, '-m', module, *arguments], env=dict(environment),
                 stdin=subprocess.DEVNULL, stdout=None if shows_output else file, stderr=file,
-                start_new_session=True, preexec_fn=_end_with_parent)
+                start_new_session=True, preexec_fn=partial(_end_with, os.getpid()))
 
     def ended(self) -> bool:
         """Whether it ended well; call it again while it does not."""
@@ -160,6 +161,8 @@ def ros_environment(log_directory: Path) -> dict[str, str]:
     }
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     if sys.platform == 'linux':
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it ended before the kernel was told
+            os._exit(1)

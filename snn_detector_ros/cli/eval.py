@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from snn_detector_ros.datasets.yolo_txt import LabelledImage, YoloTxtDataset
+from tqdm import tqdm
+
+from snn_detector_ros.datasets.yolo_txt import YoloTxtDataset
 from snn_detector_ros.detection.detector import Detector
 from snn_detector_ros.evaluation.float_detector import FloatDetector
 from snn_detector_ros.evaluation.runner import (
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         for path, detector in detectors:
             result = evaluate(
                 detector, dataset, classes=args.classes,
-                progress=partial(_show, path.name))
+                progress=partial(tqdm, desc=path.name, unit='picture', disable=None))
             if args.json:
                 reports.append({
                     'model': str(path), 'split': split, 'map50': result.map50, 'map': result.map,
@@ -93,16 +93,3 @@ def _table(title: str, result: EvaluationResult) -> str:
              f'  {"class":16}{"objects":>8}{"AP50":>8}{"AP50-95":>9}']
     lines += [f'  {name:16}{objects:8d}{ap50:8.3f}{ap:9.3f}' for name, objects, ap50, ap in rows]
     return '\n'.join(lines)
-
-
-def _show(name: str, samples: Iterable[LabelledImage]) -> Iterator[LabelledImage]:
-    """Count pictures on the terminal, if there is one."""
-    samples = list(samples)
-    start = time.monotonic()
-    for done, sample in enumerate(samples, start=1):
-        yield sample
-        if sys.stderr.isatty():
-            rate = done / (time.monotonic() - start)
-            end = '\n' if done == len(samples) else ''
-            print(f'\r{name}: {done}/{len(samples)} pictures, {rate:.1f}/s ', end=end,
-                  file=sys.stderr, flush=True)

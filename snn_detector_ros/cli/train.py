@@ -59,18 +59,19 @@ def run(args: argparse.Namespace) -> int:
         if find_spec(module) is None:
             raise MissingDependencyError(package, 'train')
     _check(args)
-    import torch
-
     from snn_detector_ros.training.checkpoint import load_checkpoint
-    from snn_detector_ros.training.loop import CHECKPOINT_FILE, Trainer, TrainingOptions
+    from snn_detector_ros.training.loop import (
+        CHECKPOINT_FILE,
+        Trainer,
+        TrainingOptions,
+        prepare_torch,
+    )
 
     if not args.resume and (args.out / CHECKPOINT_FILE).exists():
         raise ConfigurationError(f'{args.out} holds a run; add --resume or choose another --out')
-    if args.threads:
-        torch.set_num_threads(args.threads)
     train, names = _pictures(args.data, 'train', args.size)
     val, _ = _pictures(args.data, 'val', args.size)
-    torch.manual_seed(args.seed)
+    prepare_torch(seed=args.seed, threads=args.threads)
     model = _model(args, names, train)
     options = TrainingOptions(
         schedule=_schedule(args), batch=args.batch, seed=args.seed, workers=args.workers)

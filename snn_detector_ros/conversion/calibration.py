@@ -16,7 +16,6 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from tqdm import tqdm
 
 from snn_detector_ros.conversion.float_graph import INPUT, to_onnx
 from snn_detector_ros.conversion.float_network import FloatNetwork
@@ -71,12 +70,12 @@ def _maxima(
     # The maxima are taken inside the graph: copying all activations out would cost more than they.
     for name, value in zip(network.calibrated, model.graph.output, strict=True):
         model.graph.node.append(helper.make_node(
-            'ReduceMax', [name], [f'{name}/max'], axes=[0, 2, 3], keepdims=0))
+            'ReduceMax', [name], [f'{name}/largest'], axes=[0, 2, 3], keepdims=0))
         channels = value.type.tensor_type.shape.dim[1].dim_value
         value.CopyFrom(
-            helper.make_tensor_value_info(f'{name}/max', TensorProto.FLOAT, [channels]))
+            helper.make_tensor_value_info(f'{name}/largest', TensorProto.FLOAT, [channels]))
     largest: dict[str, NDArray[np.float64]] = {}
-    for values in _run(network, model.SerializeToString(), images, 'calibrating'):
+    for values in _run(network, model.SerializeToString(), images):
         for name, value in values.items():
             largest[name] = np.maximum(largest.get(name, 0.0), value.astype(np.float64))
     return largest
@@ -89,7 +88,7 @@ def _percentiles(
     """Return the upper edge of the bin that the percentile falls into."""
     histograms = {name: np.zeros((len(values), BINS), np.int64) for name, values in maxima.items()}
     model = to_onnx(network, outputs=network.calibrated).SerializeToString()
-    for values in _run(network, model, images, 'histograms'):
+    for values in _run(network, model, images):
         for name, value in values.items():
             histograms[name] += _histogram(value[0], maxima[name])
     result = {}
@@ -113,12 +112,12 @@ def _histogram(
 
 
 def _run(
-    network: FloatNetwork, model: bytes, images: Pictures, title: str,
+    network: FloatNetwork, model: bytes, images: Pictures,
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
     """Yield what the outputs of a model of ``network`` are for each picture."""
     session = onnxruntime.InferenceSession(model, providers=['CPUExecutionProvider'])
     shape = (*network.input_size, 3)
-    for image in tqdm(images, desc=title, unit='picture', disable=None):
+    for image in images:
         if image.shape != shape or image.dtype != np.uint8:
             raise ConversionError(f'calibration picture is {image.dtype} of {image.shape}, needs '
                                   f'uint8 of {shape}')

@@ -36,7 +36,8 @@ def check_anchors(value: Any) -> Anchors:
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError):
         array = np.empty(0)
-    if array.ndim != 3 or array.shape[2] != 2 or not (array > 0).all() or not array.size:
+    if array.ndim != 3 or array.shape[2] != 2 or not array.size or not (
+            (array > 0) & np.isfinite(array)).all():
         raise ConversionError(f'anchors {value}: needs levels of (width, height) pairs in px, '
                               'e.g. [[[10, 13], [16, 30]], [[30, 61], [62, 45]]]')
     return tuple(tuple((float(w), float(h)) for w, h in level) for level in array)
@@ -64,7 +65,8 @@ def find_head(
     shapes = {name: network.shapes()[name] for name in readouts}
     head = None
     if declared is None and post_processing:
-        head = _probe(graph, readouts, shapes, tuple(
+        picture = np.zeros((1, 3, *network.input_size), np.float32)
+        head = _probe(graph, readouts, shapes, picture, tuple(
             output for output in graph.outputs if output in post_processing))
     if head is not None:
         return head
@@ -100,20 +102,19 @@ def _declared_head(
 
 def _probe(
     graph: OnnxGraph, readouts: Mapping[str, str], shapes: Mapping[str, Shape],
-    outputs: tuple[str, ...],
+    picture: NDArray[np.float32], outputs: tuple[str, ...],
 ) -> YoloV5Head | None:
     """Run the post-processing on chosen logits; None if no output is the YOLOv5 decoding."""
     sizes = {readouts[name]: (1, channels, height, width)
              for name, (height, width, channels) in shapes.items()}
+    sizes[graph.picture] = picture.shape  # some grids are made from its size
     for output in outputs:
         model = graph.subgraph(sizes, (output,))
-        if model is None:
-            continue
         try:
             session = onnxruntime.InferenceSession(
                 model.SerializeToString(), providers=['CPUExecutionProvider'])
-            head = _Probe(session, readouts, shapes).head()
-        except Exception:  # onnxruntime has no common base of its errors
+            head = _Probe(session, readouts, shapes, {graph.picture: picture}).head()
+        except Exception:  # the errors of onnxruntime have no common base
             continue
         if head is not None:
             return head
@@ -125,12 +126,12 @@ class _Probe:
 
     def __init__(
         self, session: onnxruntime.InferenceSession, readouts: Mapping[str, str],
-        shapes: Mapping[str, Shape],
+        shapes: Mapping[str, Shape], picture: Mapping[str, NDArray[np.float32]],
     ) -> None:
         self._session = session
         self._readouts = readouts
         self._shapes = shapes
-        self._inputs = {value.name for value in session.get_inputs()}
+        self._picture = picture
 
     def head(self) -> YoloV5Head | None:
         zeros = {name: np.zeros((c, h, w), np.float32)
@@ -152,9 +153,8 @@ class _Probe:
 
     def _run(self, logits: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return the output [rows, columns] for logits [C, H, W] of each readout."""
-        feeds = {self._readouts[name]: value[None] for name, value in logits.items()
-                 if self._readouts[name] in self._inputs}
-        result = np.asarray(self._session.run(None, feeds)[0])
+        feeds = {self._readouts[name]: value[None] for name, value in logits.items()}
+        result = np.asarray(self._session.run(None, {**self._picture, **feeds})[0])
         return result[0] if result.ndim == 3 and len(result) == 1 else np.empty((0, 0), np.float32)
 
     def _read_level(

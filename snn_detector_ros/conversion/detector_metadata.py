@@ -37,14 +37,15 @@ class DetectorMetadata:
 
         :raises ConversionError: if an entry is malformed.
         """
-        names = _parse(graph, 'names')
+        names = _parse(graph, 'names') or []
         if isinstance(names, Mapping):  # Ultralytics writes {0: 'person', ...}
-            names = [names[key] for key in sorted(names, key=int)]
-        if not isinstance(names or [], list | tuple):
+            by_index = {str(key): name for key, name in names.items()}
+            names = [by_index.get(str(index)) for index in range(len(names))]
+        if not isinstance(names, list | tuple) or None in names:
             raise ConversionError(f'{graph.path}: metadata `names` is not a list of class names')
         anchors = _parse(graph, 'anchors')
         return cls(
-            tuple(str(name) for name in names or ()),
+            tuple(str(name) for name in names),
             None if anchors is None else check_anchors(anchors),
             {key: graph.metadata[key] for key in _PASSED_ON if key in graph.metadata})
 

@@ -112,13 +112,12 @@ class OnnxGraph:
 
     def subgraph(
         self, inputs: Mapping[str, tuple[int, ...]], outputs: Iterable[str],
-    ) -> onnx.ModelProto | None:
+    ) -> onnx.ModelProto:
         """
-        Cut out the nodes between some tensors and some outputs.
+        Cut out the nodes between some tensors, the picture among them, and some outputs.
 
         :param inputs: name and shape of the float32 tensors that become inputs.
         :param outputs: tensors that become outputs.
-        :returns: a model of its own; None if an output depends on anything else.
         """
         needed: set[str] = set()
         open_tensors = [name for name in outputs]
@@ -128,10 +127,7 @@ class OnnxGraph:
                 continue
             needed.add(tensor)
             node = self._producers.get(tensor)
-            if node is not None:
-                open_tensors.extend(node.inputs)
-            elif tensor not in self._constants:
-                return None
+            open_tensors.extend(node.inputs if node else ())
         graph = helper.make_graph(
             [n.proto for n in self.nodes if needed.intersection(n.outputs)], 'subgraph',
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

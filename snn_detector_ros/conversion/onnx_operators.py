@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from snn_detector_ros.conversion.float_network import FloatConvolution
 from snn_detector_ros.conversion.onnx_graph import OnnxNode
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from snn_detector_ros.conversion.onnx_translation import Translation
 
 _CHANNELS = (1, -3)
+_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 
 
 def _convolution(walk: Translation, node: OnnxNode) -> None:
@@ -163,6 +165,8 @@ def _integers(walk: Translation, node: OnnxNode, key: str, index: int) -> list[i
 
 
 def _copy(walk: Translation, node: OnnxNode) -> None:
+    if node.attributes.get('to', TensorProto.FLOAT) not in _FLOATS:
+        raise node.error('rounds to integers, which is not supported inside the network')
     walk.alias(node)
 
 

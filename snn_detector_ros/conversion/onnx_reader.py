@@ -13,6 +13,7 @@ from snn_detector_ros.conversion.float_network import FloatNetwork
 from snn_detector_ros.conversion.onnx_graph import OnnxGraph
 from snn_detector_ros.conversion.onnx_translation import Translation
 from snn_detector_ros.errors import ConversionError
+from snn_detector_ros.network import YoloV5Head
 
 
 def read_onnx(
@@ -40,20 +41,28 @@ def read_onnx(
     head = find_head(
         graph, network, translation.readouts, translation.post_processing,
         declared=anchors, documented=metadata.anchors)
-    names = tuple(class_names or metadata.class_names)
-    if head is not None:
-        channels = network.shapes()[head.levels[0].readout][2]
-        count = channels // len(head.levels[0].anchors) - 5
-        names = names or tuple(f'class {index}' for index in range(count))
-        if len(names) != count:
-            raise ConversionError(f'{path}: the head has {count} classes, but there are '
-                                  f'{len(names)} names; give all of them')
     return replace(
         network,
         outputs=tuple(level.readout for level in head.levels) if head else network.outputs,
-        head=head, class_names=names,
+        head=head,
+        class_names=_class_names(network, head, tuple(class_names or metadata.class_names)),
         provenance={'source': graph.path.name, 'source_sha256': graph.sha256,
                     **metadata.provenance})
+
+
+def _class_names(
+    network: FloatNetwork, head: YoloV5Head | None, names: tuple[str, ...],
+) -> tuple[str, ...]:
+    """Return as many names as the head has classes; numbers where there are none."""
+    if head is None:
+        return names
+    level = head.levels[0]
+    count = network.shapes()[level.readout][2] // len(level.anchors) - 5
+    names = names or tuple(f'class {index}' for index in range(count))
+    if len(names) != count:
+        raise ConversionError(f'{network.name}: the head has {count} classes, but there are '
+                              f'{len(names)} names; give all of them')
+    return names
 
 
 def _picture_size(graph: OnnxGraph, wanted: tuple[int, int] | None) -> tuple[int, int]:

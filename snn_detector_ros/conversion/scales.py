@@ -20,6 +20,9 @@ from snn_detector_ros.network import IMAGE, Add, Concat, MaxPool, Slice, Upsampl
 
 Normalisation = Literal['channel', 'layer']
 
+#: A channel below never fired for our purposes: its step would not fit float32.
+SMALLEST_MAXIMUM = 1e-30
+
 
 def choose_steps(
     network: FloatNetwork,
@@ -44,6 +47,7 @@ def choose_steps(
     tops = np.zeros(chains.size)
     for name, values in maxima.items():
         np.maximum.at(tops, chains.channel(name), values)
+    tops[tops < SMALLEST_MAXIMUM] = 0
     blocks = np.array([chains.block_of(index) for index in range(chains.size)])
     smallest = np.full(chains.size, np.inf)
     largest = np.zeros(chains.size)

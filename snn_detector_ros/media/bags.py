@@ -55,6 +55,8 @@ class Bag:
         self._path = path
         with self._reader() as reader:
             recorded = {link.topic: str(link.msgtype) for link in reader.connections}
+            #: Messages of each topic.
+            self.counts = {link.topic: int(link.msgcount) for link in reader.connections}
             self.start = int(reader.start_time)
             self.duration = reader.duration / 1e9
         missing = [topic for topic in topics if topic not in recorded]
@@ -99,7 +101,7 @@ class Bag:
         try:
             from rosbags.rosbag2 import Reader
         except ImportError as error:
-            raise MissingDependencyError('rosbags', 'media') from error
+            raise MissingDependencyError('rosbags', 'replay') from error
         try:
             reader = Reader(self._path)
             reader.open()

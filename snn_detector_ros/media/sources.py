@@ -126,8 +126,13 @@ class VideoFile:
     def __init__(self, path: Path, *, rate: float | None = None) -> None:
         self._path = path
         if not path.is_file():
-            raise SourceError(f'{path} does not exist; give a video, a directory, a camera or a bag')
-        capture = self._open()
+            raise SourceError(
+                f'{path} does not exist; give a video, a directory, a camera or a bag')
+        capture = _open_capture(str(path))
+        if not capture.grab():
+            raise SourceError(
+                f'{path} is not a video that OpenCV can decode, or it is cut off at the start; '
+                'convert it with ffmpeg or fetch it again')
         own_rate = capture.get(cv2.CAP_PROP_FPS)
         announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         capture.release()
@@ -135,7 +140,7 @@ class VideoFile:
         self.frame_count = announced if announced > 0 else None
 
     def __iter__(self) -> Iterator[Frame]:
-        capture = self._open()
+        capture = _open_capture(str(self._path))
         count = 0
         try:
             while True:
@@ -151,15 +156,6 @@ class VideoFile:
             raise TruncatedSourceError(
                 f'{self._path} announces {self.frame_count} frames but only {count} can be '
                 'decoded: the file is cut off or damaged; fetch it again')
-
-    def _open(self) -> cv2.VideoCapture:
-        capture = _open_capture(str(self._path))
-        if not capture.isOpened() or not capture.grab():
-            raise SourceError(
-                f'{self._path} is not a video that OpenCV can decode, or it is cut off at the '
-                'start; convert it with ffmpeg or fetch it again')
-        capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
-        return capture
 
 
 class Camera:
@@ -193,7 +189,8 @@ class Camera:
         while True:
             alive, image = self._capture.read()
             if not alive:
-                raise SourceError(f'{self._name} stopped delivering frames; is it still plugged in?')
+                raise SourceError(
+                    f'{self._name} stopped delivering frames; is it still plugged in?')
             yield Frame(image, time.monotonic() - start, self._name)
 
 

@@ -36,7 +36,7 @@ class RawImagePublisher:
             qos_overriding_options=QoSOverridingOptions.with_default_policies())
         self._message = Image(encoding='bgr8')
         self._message.header.frame_id = frame_id
-        self._pixels = np.empty((0, 0, 3), np.uint8)
+        self._pixels: NDArray[np.uint8] = np.empty((0, 0, 3), np.uint8)
 
     def publish(self, image: NDArray[np.uint8], stamp: Time) -> None:
         """
@@ -91,7 +91,7 @@ class JpegPublisher:
         """
         _, encoded = cv2.imencode('.jpg', image, self._options)
         data = array('B')
-        data.frombytes(memoryview(encoded).cast('B'))
+        data.frombytes(encoded.tobytes())
         self._message.data = data
         self._message.header.stamp = stamp
         self._publisher.publish(self._message)

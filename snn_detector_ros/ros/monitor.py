@@ -157,11 +157,11 @@ def _sum(events: Counter[str], name: str) -> int:
 def _mean(firing: list[FiringStatistics]) -> MeanFiring | None:
     if not firing:
         return None
-    layers = tuple(layer.name for layer in firing[-1].layers)
+    names = firing[-1].names
     # After a hot swap the frames of the network before it are left out.
-    firing = [frame for frame in firing if tuple(layer.name for layer in frame.layers) == layers]
+    firing = [frame for frame in firing if frame.names == names]
     means = np.mean([
         (frame.rate, frame.spikes, frame.synaptic_operations, frame.energy_joules,
          frame.ann_energy_joules) for frame in firing], axis=0).tolist()
-    rates = np.mean([[layer.rate for layer in frame.layers] for frame in firing], axis=0)
-    return MeanFiring(len(firing), layers, rates, *means)
+    rates = np.mean([frame.rates for frame in firing], axis=0)
+    return MeanFiring(len(firing), names, rates, *means)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import rclpy
@@ -21,7 +22,7 @@ from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
@@ -33,6 +34,7 @@ from snn_detector_ros.ros.descriptors import declare
 from snn_detector_ros.ros.diagnostics import Condition, diagnostics
 from snn_detector_ros.ros.inputs import Inputs
 from snn_detector_ros.ros.malloc import keep_large_blocks
+from snn_detector_ros.ros.managed_node import ManagedNode
 from snn_detector_ros.ros.monitor import Monitor
 from snn_detector_ros.ros.outputs import Outputs
 from snn_detector_ros.ros.parameters import PARAMETERS, Settings
@@ -42,7 +44,7 @@ _SUCCESS = TransitionCallbackReturn.SUCCESS
 _FAILURE = TransitionCallbackReturn.FAILURE
 
 
-class SnnDetectorNode(LifecycleNode):
+class SnnDetectorNode(ManagedNode):
     """
     See the module's text; topics, parameters and diagnostics are described in docs/node.md.
 
@@ -59,7 +61,6 @@ class SnnDetectorNode(LifecycleNode):
         self._settings = declare(self)
         self._reader = ImageReader(self._settings.use_cv_bridge)
         self._monitor = Monitor()
-        self._state = 'unconfigured'
         self._job: Job | None = None
         self._version = 0
         self._model_problem = ''
@@ -91,13 +92,12 @@ class SnnDetectorNode(LifecycleNode):
         """Load the network and advertise the results."""
         try:
             detector = self._load(self._settings)
+            self._outputs = Outputs(self)
         except Exception as error:
             self._model_problem = _explain(error)
             self.get_logger().error(f'cannot configure: {self._model_problem}')
             return _FAILURE
-        self._outputs = Outputs(self)
         self._install(detector)
-        self._state = 'inactive'
         return _SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -108,32 +108,32 @@ class SnnDetectorNode(LifecycleNode):
             self._current_job, self._outputs, self._monitor, clock=self.get_clock(),
             logger=self.get_logger(), on_crash=self._on_crash)
         self._inputs = Inputs(self, self._monitor, self._worker.submit)
-        self._inputs.follow_publishers(self._settings.image_transport)
-        self._state = 'active'
+        try:
+            self._inputs.follow_publishers(self._settings.image_transport)
+        except Exception as error:
+            self.get_logger().error(f'cannot activate: {_explain(error)}')
+            self._stop()
+            return _FAILURE
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and stop the worker."""
         self._stop()
-        self._state = 'inactive'
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the network and the publishers."""
         self._free()
-        self._state = 'unconfigured'
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free everything, for good."""
         self._free()
-        self._state = 'finalized'
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Go back to unconfigured after a transition that crashed."""
         self._free()
-        self._state = 'unconfigured'
         return _SUCCESS
 
     def destroy_node(self) -> None:
@@ -253,7 +253,7 @@ class SnnDetectorNode(LifecycleNode):
     def _condition(self) -> Condition:
         inputs, outputs, job = self._inputs, self._outputs, self._job
         return Condition(
-            state=self._state,
+            state=self.state,
             settings=self._settings,
             detector=job.detector if job else None,
             version=self._version,
@@ -295,16 +295,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(f'snn_detector: {_explain(error)}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1
-    try:
+    # A signal may come at any time, also while the node is being taken down.
+    with suppress(KeyboardInterrupt, ExternalShutdownException):
         node.start()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
+    with suppress(KeyboardInterrupt, ExternalShutdownException):
         node.destroy_node()
-        rclpy.try_shutdown()
+    rclpy.try_shutdown()
     return 0
 
 

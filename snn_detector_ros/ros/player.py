@@ -3,14 +3,15 @@
 Player node: a video, pictures, a camera or a bag as ROS topics, on a monotonic schedule.
 
 It stands in for a camera driver and, where rosbag2 is missing, for `ros2 bag play`. It waits until
-somebody listens, so that nothing is lost at the start, and says at the end how late its frames were.
+somebody listens, so that nothing is lost at the start, and says at the end how late its frames
+were.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import rclpy
@@ -103,7 +104,7 @@ def run(node: Node, stopped: Callable[[], bool]) -> None:
         print(f'player: {schedule.lateness()}', flush=True)
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> int:
     """
     Run the player until the end of its input.
 

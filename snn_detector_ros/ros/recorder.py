@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
-from vision_msgs.msg import Detection2DArray
 
 from snn_detector_ros.cli.recording import AnnotatedVideo, write_pictures
 from snn_detector_ros.detection.types import Detections
@@ -33,6 +32,7 @@ from snn_detector_ros.errors import SnnDetectorError
 from snn_detector_ros.ros.compressed_images import read_compressed_image
 from snn_detector_ros.ros.images import convert_to_bgr, read_image
 from snn_detector_ros.ros.malloc import keep_large_blocks
+from snn_detector_ros.ros.messages import Detection2DArray
 from snn_detector_ros.ros.stop_request import StopRequest
 
 #: Images that may wait for their detections; older ones were dropped by the detector.
@@ -79,6 +79,11 @@ class Recorder:
         found = ', '.join(f'{times} {name}' for name, times in self._objects.most_common(3))
         return (f'{seconds:5.1f} s: {len(self._stamps)} images, {len(self._ages)} detected; '
                 f'boxes so far: {found or "none"}')
+
+    @property
+    def has_images(self) -> bool:
+        """Whether an image has arrived."""
+        return bool(self._stamps)
 
     def summary(self) -> dict[str, Any]:
         """Return all counts, and the percentiles of the age at which detections arrived, ms."""
@@ -149,12 +154,12 @@ def record(node: Node, recorder: Recorder, stopped: Callable[[], bool]) -> None:
         executor.spin_once(timeout_sec=0.1)
         if deadline is None and stopped():
             deadline = time.monotonic() + LAST_REPORT
-        if deadline is None and time.monotonic() - shown >= 1.0:
+        if deadline is None and recorder.has_images and time.monotonic() - shown >= 1.0:
             shown = time.monotonic()
             print(f'  {recorder}', flush=True)
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: list[str] | None = None) -> int:
     """
     Record until SIGINT or SIGTERM.
 

@@ -21,7 +21,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from snn_detector_ros.errors import SnnDetectorError
 from snn_detector_ros.media.bags import Bag
-from snn_detector_ros.media.sources import Frame, FrameSource
+from snn_detector_ros.media.sources import Frame, FrameSource, TruncatedSourceError
 from snn_detector_ros.ros.image_publisher import JpegPublisher, RawImagePublisher
 from snn_detector_ros.ros.player_options import PlayerOptions
 
@@ -73,6 +73,7 @@ class FrameTrack:
         self.origin = time.time_ns()
         self.pause = 1.0 / source.rate
         self.is_live = source.is_live
+        self._node = node
         self._source = source
         self._publishers: list[RawImagePublisher | JpegPublisher] = []
         qos = _profile(options, depth=5)
@@ -83,8 +84,11 @@ class FrameTrack:
                 node, qos=qos, frame_id=options.frame_id, quality=options.jpeg_quality))
 
     def cues(self) -> Iterator[Cue]:
-        for frame in self._source:
-            yield Cue(frame.time, partial(self._publish, frame))
+        try:
+            for frame in self._source:
+                yield Cue(frame.time, partial(self._publish, frame))
+        except TruncatedSourceError as error:
+            self._node.get_logger().warning(str(error))
 
     def subscribers(self) -> int:
         return sum(publisher.subscribers() for publisher in self._publishers)

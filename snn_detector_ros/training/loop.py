@@ -208,6 +208,18 @@ class Trainer:
                 options.first_momentum + (options.momentum - options.first_momentum) * warm)
 
 
+def prepare_torch(*, seed: int, threads: int) -> None:
+    """
+    Make a run repeatable, and take as many cores as allowed.
+
+    :param seed: of the initial weights.
+    :param threads: threads of torch; 0 leaves its own choice.
+    """
+    torch.manual_seed(seed)
+    if threads:
+        torch.set_num_threads(threads)
+
+
 def _named(split: str, sums: Tensor) -> dict[str, float]:
     box, objectness, classes = (round(float(x), 5) for x in sums)
     return {
