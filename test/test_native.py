@@ -16,8 +16,10 @@ def padded_table(code: SpikeCode) -> np.ndarray:
     return table
 
 
-@pytest.mark.parametrize('code', [SpikeCode.linear(4, 12), SpikeCode.linear(4, 25),
-                                  SpikeCode.constant(1), SpikeCode.binary(7)], ids=str)
+@pytest.mark.parametrize('code', [
+    SpikeCode.constant(1), SpikeCode.constant(1, 127), SpikeCode.constant(2, 60),
+    SpikeCode.linear(3, 20), SpikeCode.linear(4, 12), SpikeCode.linear(4, 25),
+    SpikeCode.linear(5, 8), SpikeCode.linear(6), SpikeCode.binary(7)], ids=str)
 def test_counting_agrees_with_numpy_and_with_the_raster(code: SpikeCode) -> None:
     rng = np.random.default_rng(0)
     tensors = [rng.integers(0, code.max_level + 1, size).astype(np.uint8)

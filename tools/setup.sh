@@ -72,7 +72,7 @@ make_environment() {
 
 # Compiled messages belong to one release of the wheels: new wheels, new messages.
 install_ros() {
-    pip_install -r requirements/ros.txt -r requirements/runtime.txt
+    pip_install -r requirements/ros.txt
     build_messages --force
 }
 
@@ -89,7 +89,8 @@ install_package() {
 }
 
 setup_run() {
-    once ros 'requirements/ros.txt requirements/runtime.txt' install_ros
+    once ros requirements/ros.txt install_ros
+    once runtime requirements/runtime.txt pip_install -r requirements/runtime.txt
     once messages "$(find "${MESSAGES[@]}" interfaces/*.py -type f)" build_messages
     once media requirements/media.txt pip_install --no-deps -r requirements/media.txt
     once package 'setup.py setup.cfg snn_detector_ros/_native.c' install_package

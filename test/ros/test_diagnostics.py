@@ -48,8 +48,9 @@ def firing(*spikes):
     counts = np.array(spikes)
     return FiringStatistics(
         names=tuple(f'conv{index}' for index in range(len(spikes))),
-        neurons_per_layer=np.full(len(spikes), 10), spikes_per_step=np.stack([counts, 0 * counts], 1),
-        operations_per_layer=5.0 * counts, pixel_operations=100, float_operations=1000)
+        neurons_per_layer=np.full(len(spikes), 10), operations_per_layer=5.0 * counts,
+        spikes_per_step=np.stack([counts, 0 * counts], 1), pixel_operations=100,
+        float_operations=1000)
 
 
 # Latency -----------------------------------------------------------------------------------------
@@ -121,7 +122,7 @@ def test_firing_is_the_mean_of_the_frames_of_a_period(record):
     record.fired(firing(4, 0))
     mean = record.report().firing
     assert (mean.frames, mean.layers, mean.spikes) == (2, ('conv0', 'conv1'), 7)
-    assert mean.rates.tolist() == [0.15, 0.2]
+    assert mean.rates.tolist() == pytest.approx([0.15, 0.2])
     assert record.report().firing is None
 
 

@@ -210,15 +210,14 @@ def test_a_cv_bridge_that_cannot_be_imported_counts_as_absent(monkeypatch, error
 
 
 @pytest.mark.parametrize('encoding', [
-    'bgr8', 'rgb8', 'mono8', 'bgra8', 'rgba8', 'bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8',
-    'bayer_grbg8', 'yuv422'])
+    'bgr8', 'rgb8', 'mono8', 'bgra8', 'rgba8', 'bayer_rggb8', 'bayer_bggr8', 'bayer_gbrg8'])
 def test_our_table_reads_what_cv_bridge_reads(encoding):
     cv_bridge = pytest.importorskip('cv_bridge', reason='cv_bridge is not installed')
     if int(cv2.__version__.split('.')[0]) >= 5:
         pytest.skip('cv_bridge 1.13 needs OpenCV 4')
     layout = LAYOUTS[encoding]
     samples = np.random.default_rng(1).integers(0, 256, (16, 16, layout.channels), dtype=np.uint8)
-    # cv_bridge 1.13 reads a padding that is no whole number of pixels as pixels.
-    image = message(samples, encoding, padding=4 * layout.channels)
+    # Without padding: cv_bridge 1.13 takes it for pixels.
+    image = message(samples, encoding)
     expected = cv_bridge.CvBridge().imgmsg_to_cv2(image, 'bgr8')
     np.testing.assert_array_equal(convert_to_bgr(read_image(image)), expected)
