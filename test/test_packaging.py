@@ -23,7 +23,7 @@ MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 ROS_MODULES = {
     'action_msgs', 'ament_index_python', 'builtin_interfaces', 'cv_bridge', 'diagnostic_msgs',
     'event_camera_msgs', 'geometry_msgs', 'launch', 'launch_ros', 'lifecycle_msgs',
-    'rcl_interfaces', 'rclpy', 'rosgraph_msgs', 'sensor_msgs', 'std_msgs', 'std_srvs',
+    'rcl_interfaces', 'rclpy', 'rosgraph_msgs', 'sensor_msgs', 'std_msgs',
     'vision_msgs', 'visualization_msgs',
 }
 

@@ -12,6 +12,7 @@ import ctypes
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -150,7 +151,7 @@ def ros_environment(log_directory: Path) -> dict[str, str]:
         **os.environ,
         'PYTHONPATH': os.pathsep.join(paths),
         'PYTHONUNBUFFERED': '1',
-        'ROS_DOMAIN_ID': str(random.randint(1, 101)),
+        'ROS_DOMAIN_ID': str(free_domain()),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
         'ROS_LOG_DIR': str(log_directory),
         # Jazzy reads the first name, Kilted and later the second.
@@ -159,6 +160,23 @@ def ros_environment(log_directory: Path) -> dict[str, str]:
         'MALLOC_MMAP_THRESHOLD_': str(32 << 20),
         'MALLOC_TRIM_THRESHOLD_': str(128 << 20),
     }
+
+
+def free_domain() -> int:
+    """
+    Return a ROS domain that nobody uses on this machine.
+
+    The first participant of a domain listens on a port that follows from its number (DDSI-RTPS 2.2,
+    9.6.1.1). Above 101 those ports are in the range of other programs.
+    """
+    for domain in random.sample(range(1, 102), 101):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(('', 7410 + 250 * domain))
+            except OSError:
+                continue
+            return domain
+    raise ProcessError('all ROS domains from 1 to 101 are in use on this machine')
 
 
 def _end_with(parent: int) -> None:

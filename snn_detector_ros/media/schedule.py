@@ -57,18 +57,20 @@ class Schedule:
 
         :returns: False if the wait was ended because of ``stopped``.
         """
+        if self.stopped():
+            return False
         if self.start is None:
             self.start = time.monotonic() - due
         while (remaining := self.start + due - time.monotonic()) > 0:
-            if self.stopped():
-                return False
             if self.tick is not None:
                 self.tick()
                 remaining = min(remaining, self.tick_period)
             time.sleep(min(remaining, LONGEST_SLEEP))
+            if self.stopped():
+                return False
         self._last = time.monotonic()
         self._late.append(self._last - self.start - due)
-        return not self.stopped()
+        return True
 
     def lateness(self) -> Lateness:
         """Summarise all waits so far."""

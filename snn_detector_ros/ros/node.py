@@ -10,9 +10,10 @@ the worker's thread. A wrong model, parameter or image never ends the node.
 from __future__ import annotations
 
 import sys
+import threading
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import rclpy
@@ -21,10 +22,11 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
 
 from snn_detector_ros.detection.detector import Detector
 from snn_detector_ros.errors import SnnDetectorError
@@ -38,6 +40,7 @@ from snn_detector_ros.ros.managed_node import ManagedNode
 from snn_detector_ros.ros.monitor import Monitor
 from snn_detector_ros.ros.outputs import Outputs
 from snn_detector_ros.ros.parameters import PARAMETERS, Settings
+from snn_detector_ros.ros.stop_signal import StopSignal
 from snn_detector_ros.ros.worker import Job, Worker
 
 _SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -287,24 +290,41 @@ def main(arguments: list[str] | None = None) -> int:
     :param arguments: command line without the program's name; ``sys.argv`` if None.
     :returns: exit status: 0, or 1 if a parameter given at start is not allowed.
     """
+    stop = StopSignal()
     keep_large_blocks()
     try:
-        rclpy.init(args=arguments)
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
         node = SnnDetectorNode()
     except (SnnDetectorError, ParameterException) as error:
         print(f'snn_detector: {_explain(error)}', file=sys.stderr)
         rclpy.try_shutdown()
         return 1
-    # A signal may come at any time, also while the node is being taken down.
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
-        node.start()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    with suppress(KeyboardInterrupt, ExternalShutdownException):
-        node.destroy_node()
+    node.start()
+    _spin(node, stop)
+    node.destroy_node()
     rclpy.try_shutdown()
+    stop.ignore_further()
     return 0
+
+
+def _spin(node: SnnDetectorNode, stop: StopSignal) -> None:
+    """Run callbacks, in a thread of their own, until a stop is asked for."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    stopped = threading.Event()
+
+    def spin() -> None:
+        while not stopped.is_set():
+            executor.spin_once()
+
+    with ThreadPoolExecutor(1, thread_name_prefix='executor') as pool:
+        spinning = pool.submit(spin)
+        spinning.add_done_callback(lambda _: stop.send())
+        stop.wait()
+        stopped.set()
+        executor.wake()
+        spinning.result()
+    executor.shutdown()
 
 
 if __name__ == '__main__':

@@ -124,8 +124,8 @@ class Settings:
         'auto', 'What runs the network; auto takes the fastest engine that works here.',
         choices=('auto', 'onnxruntime', 'simulator'), effect=Effect.RELOAD)
     input_size: tuple[int, int] | tuple[()] = _parameter(
-        (), "Side, or [height, width], of the network's input in pixels, multiples of its stride; "
-        "0 takes the model's.", low=0, high=4096, effect=Effect.RELOAD)
+        (), "Side, or [height, width], of the network's input in px; 0 takes the model's.",
+        low=0, high=4096, effect=Effect.RELOAD)
     threads: int = _parameter(
         0, 'Threads of the engine; 0 lets the engine choose.', low=0, high=256,
         effect=Effect.RELOAD)
@@ -145,8 +145,8 @@ class Settings:
         'name', 'What `class_id` of a detection holds: the name of the class, or its index in '
         '`label_info`.', choices=('name', 'index'))
     image_transport: str = _parameter(
-        'auto', 'Which input to subscribe to; auto takes `image/compressed` only while nobody '
-        'publishes `image`.', choices=('auto', 'raw', 'compressed'))
+        'auto', 'Which input to take; auto takes `image/compressed` only while nobody publishes '
+        '`image`.', choices=('auto', 'raw', 'compressed'))
     use_cv_bridge: str = _parameter(
         'auto', 'Read images with cv_bridge: auto only in encodings that our own table lacks.',
         choices=('auto', 'always', 'never'))

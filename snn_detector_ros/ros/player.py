@@ -23,6 +23,7 @@ from snn_detector_ros.errors import SnnDetectorError
 from snn_detector_ros.media.bags import Bag, is_bag
 from snn_detector_ros.media.schedule import Schedule
 from snn_detector_ros.media.sources import SourceError, open_playlist
+from snn_detector_ros.ros.malloc import keep_large_blocks
 from snn_detector_ros.ros.player_options import PlayerOptions
 from snn_detector_ros.ros.sim_clock import SimClock
 from snn_detector_ros.ros.stop_request import StopRequest
@@ -110,8 +111,9 @@ def main(args: list[str] | None = None) -> int:
 
     :returns: 0, or 1 if the input could not be read to its end.
     """
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    keep_large_blocks()
     stopped = StopRequest()
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     # Nothing can be set while it plays, so nothing has to listen for it.
     node = Node('player', start_parameter_services=False)
     try:

@@ -167,8 +167,8 @@ def main(args: list[str] | None = None) -> int:
     """
     os.nice(NICENESS)
     keep_large_blocks()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stopped = StopRequest()
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = Node('recorder', start_parameter_services=False)
     try:
         directory = Path(node.declare_parameter('directory', '.').value)

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +18,7 @@ import media_files
 import pytest
 
 from snn_detector_ros.cli import demo
-from snn_detector_ros.cli.demo_processes import Child, ProcessError
+from snn_detector_ros.cli.demo_processes import Child, ProcessError, free_domain
 from snn_detector_ros.cli.main import main
 from snn_detector_ros.media.sources import VideoFile
 
@@ -42,9 +44,9 @@ def test_demo_ends_with_tables_a_video_and_pictures(tmp_path, small_model, capfd
     out = tmp_path / 'out'
     assert run_demo(source, out, small_model) == 0
     run = json.loads((out / 'run.json').read_text())
-    # Best effort: an image may be lost on a loaded machine, but not many.
-    assert run['images'] >= 40 and run['detected'] >= 40
-    assert len(list(VideoFile(out / 'detections.mp4'))) >= 40
+    # The newest image wins, so a loaded machine detects on fewer; an idle one on all 45.
+    assert 45 >= run['images'] >= run['detected'] >= 15
+    assert len(list(VideoFile(out / 'detections.mp4'))) >= run['detected']
     assert cv2.imread(str(out / 'contact_sheet.png')).shape[1] > 300
     printed = capfd.readouterr().out
     for text in ('inference', 'p99', 'subscriber', 'processed', 'firing rate', 'mJ a frame',
@@ -57,7 +59,8 @@ def test_demo_ends_with_tables_a_video_and_pictures(tmp_path, small_model, capfd
 def test_demo_plays_the_images_of_a_bag(tmp_path, small_model):
     bag = media_files.write_bag(tmp_path / 'bag', pictures=50)
     assert run_demo(bag, tmp_path / 'out', small_model) == 0
-    assert json.loads((tmp_path / 'out/run.json').read_text())['detected'] >= 40
+    # 50 on an idle machine; the newest image wins, so a loaded one detects on fewer.
+    assert json.loads((tmp_path / 'out/run.json').read_text())['detected'] >= 15
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGKILL])
@@ -96,6 +99,13 @@ def test_bad_model_is_named_before_anything_starts(tmp_path, capsys):
     assert main(['demo', '--out', str(tmp_path / 'out'), '--model', str(model)]) == 1
     assert 'bad.onnx' in capsys.readouterr().err
     assert not (tmp_path / 'out').exists()
+
+
+def test_domain_in_use_is_avoided(monkeypatch):
+    monkeypatch.setattr(random, 'sample', lambda numbers, count: [7, 8])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as participant:
+        participant.bind(('', 7410 + 250 * 7))
+        assert free_domain() == 8
 
 
 def test_without_ros_it_names_the_way_out(monkeypatch, capsys):

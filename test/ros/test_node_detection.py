@@ -10,10 +10,13 @@ pytest.importorskip('rclpy')
 from node_bench import image_message
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo, VisionInfo
 from visualization_msgs.msg import Marker, MarkerArray
 
-from snn_detector_ros import Detector
+from snn_detector_ros import Detections, Detector
+from snn_detector_ros.errors import ConfigurationError
+from snn_detector_ros.ros.markers import marker_array
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -95,6 +98,14 @@ def test_compressed_images_are_left_alone_where_raw_ones_are_published(
     assert node.count_subscribers('/image') == 1
 
 
+@pytest.mark.parametrize('transport, other', [('raw', 'compressed'), ('compressed', 'raw')])
+def test_one_kind_of_image_can_be_chosen(bench, small_model, transport, other):
+    topics = {'raw': '/image', 'compressed': '/image/compressed'}
+    node = bench.start(model=str(small_model), image_transport=transport)
+    bench.until(lambda: node.count_subscribers(topics[transport]) == 1, 'subscription')
+    assert node.count_subscribers(topics[other]) == 0
+
+
 def test_an_image_without_stamp_gets_one_and_is_counted(bench, small_model, picture):
     node = bench.start(model=str(small_model))
     before = node.get_clock().now().nanoseconds
@@ -161,6 +172,25 @@ def test_markers_outline_the_boxes_on_a_plane(bench, small_model, picture, expec
         assert (point.x, point.y, point.z) == pytest.approx(
             (2 * (x - 32) / 100, 2 * (y - 24) / 50, 2.0))
     assert message[1].header.frame_id == 'camera_optical'
+
+
+@pytest.mark.parametrize('camera, problem', [
+    (CameraInfo(), 'not calibrated'),
+    (CameraInfo(k=[100.0, 0.0, 32.0, 0.0, 50.0, 24.0, 0.0, 0.0, 1.0],
+                distortion_model='equidistant'), '`equidistant` is not supported')])
+def test_a_camera_that_markers_cannot_use_is_named(camera, problem, expected):
+    with pytest.raises(ConfigurationError, match=problem):
+        marker_array(expected, Header(), camera, depth=1.0)
+
+
+def test_markers_undo_the_distortion_of_the_lens():
+    camera = CameraInfo(k=[100.0, 0.0, 32.0, 0.0, 100.0, 24.0, 0.0, 0.0, 1.0],
+                        distortion_model='plumb_bob', d=[0.1, 0.0, 0.0, 0.0, 0.0])
+    # A ray at x/z = 0.2 lands at 0.2 (1 + 0.1 * 0.2^2) = 0.2008: pixel 52.08.
+    found = Detections(np.array([[52.08, 24, 60, 30]], np.float32), np.ones(1, np.float32),
+                       np.zeros(1, np.int64), ('cat',))
+    corner = marker_array(found, Header(), camera, depth=5.0).markers[1].points[0]
+    assert (corner.x, corner.y, corner.z) == pytest.approx((1.0, 0.0, 5.0), abs=1e-4)
 
 
 def test_markers_without_calibration_are_explained(bench, small_model, picture):

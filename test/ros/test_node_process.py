@@ -42,9 +42,10 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.wait()
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_process_detects_and_ends_cleanly_on_a_signal(
-        bench, small_model, picture, start, number):
+@pytest.mark.parametrize('numbers', [
+    [signal.SIGINT], [signal.SIGTERM], [signal.SIGINT, signal.SIGINT]])
+def test_a_process_detects_and_ends_cleanly_on_signals(
+        bench, small_model, picture, start, numbers):
     process = start(f'model:={small_model}')
     detections = bench.listen(Detection2DArray, '/detections')
     publisher = bench.probe.create_publisher(Image, '/image', 10)
@@ -54,7 +55,8 @@ def test_a_process_detects_and_ends_cleanly_on_a_signal(
         return detections
 
     bench.until(publish, 'detections from another process')
-    process.send_signal(number)
+    for number in numbers:
+        process.send_signal(number)
     _, errors = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, errors
     assert 'Traceback' not in errors

@@ -105,6 +105,17 @@ def test_lost_images_are_diagnosed_with_the_remedy(bench, small_model, picture):
     assert node.count_publishers('/image') == 1
 
 
+def test_the_numbers_of_several_publishers_are_not_taken_for_losses(bench, small_model, picture):
+    bench.start(model=str(small_model))
+    publishers = [bench.probe.create_publisher(Image, '/image', 10) for _ in range(2)]
+    bench.status('input', lambda status, values: values.get('publishers of /image') == '2')
+    for count, index in enumerate((0, 0, 0, 1, 0, 1), start=1):
+        publishers[index].publish(image_message(picture))
+        status = bench.status(
+            'input', lambda status, values, count=count: values['received'] == str(count))
+    assert {value.key: value.value for value in status.values}['lost in transport'] == '0'
+
+
 def test_silence_is_an_error_that_names_the_topics(bench, small_model, picture):
     bench.start(model=str(small_model), input_timeout=0.5)
     status = bench.status('input', lambda status, values: status.level == b'\x02')

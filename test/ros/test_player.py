@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -234,6 +236,14 @@ def test_wrong_parameters_are_named(stage, parameters, message):
 def test_without_subscribers_it_plays_after_the_wait(stage, video, capfd):
     assert stage.play(input=str(video), wait=0.1).lateness().frames == 12
     assert '0 of 1 subscribers after 0.1 s' in capfd.readouterr().err
+
+
+def test_documents_list_every_parameter():
+    text = (Path(__file__).parents[2] / 'docs/demo.md').read_text(encoding='utf-8')
+    rows = re.findall(r'^\| `(\w+)` \| (\S*) ?\|', text, re.MULTILINE)
+    assert [(name, default) for name, default in rows] == [
+        (field.name, '' if field.default == () else str(field.default).replace('True', 'true')
+         .replace('False', 'false')) for field in dataclasses.fields(PlayerOptions)]
 
 
 # As a process of its own ------------------------------------------------------------------------
