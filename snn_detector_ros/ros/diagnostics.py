@@ -22,10 +22,15 @@ from snn_detector_ros.ros.parameters import Settings
 
 #: Share of images lost in transport that is worth a warning.
 LOSS_WARNING = 0.02
-_LOSS_REMEDY = (
+#: Fast DDS's shared-memory segment, unless a profile enlarges it.
+DEFAULT_SEGMENT_BYTES = 512 << 10
+_LARGE_LOSS_REMEDY = (
     'images over 0.5 MB need a larger shared-memory segment: start the publisher (camera driver, '
     'player) with FASTRTPS_DEFAULT_PROFILES_FILE and FASTDDS_DEFAULT_PROFILES_FILE set to '
     'config/fastdds_large_images.xml of this package, or publish image/compressed')
+_SMALL_LOSS_REMEDY = (
+    'images of this size fit the transport: they arrived faster than this process got to run; '
+    'lower the rate or the load of the machine')
 
 
 class Level(IntEnum):
@@ -73,6 +78,7 @@ class Condition:
     :param model_problem: why no network is loaded; empty if one is, or none was asked for.
     :param refusal: why the last refused parameter was refused.
     :param sources: topic of each image subscription, and its number of publishers.
+    :param image_bytes: size of the last image.
     :param mismatches: see :func:`.endpoints.mismatches`.
     :param silence: seconds without an image.
     :param sim_time: whether the clock of the node follows `/clock`.
@@ -85,6 +91,7 @@ class Condition:
     model_problem: str
     refusal: str
     sources: dict[str, int]
+    image_bytes: int
     mismatches: list[str]
     silence: float
     sim_time: bool
@@ -135,7 +142,7 @@ def _input(condition: Condition, report: Report) -> Status:
         _complain_about_silence(status, condition)
     for mismatch in condition.mismatches:
         status.complain(Level.WARN, f'incompatible QoS: {mismatch}')
-    _complain_about_images(status, report)
+    _complain_about_images(status, condition, report)
     if condition.marker_problem:
         status.complain(Level.WARN, f'no markers: {condition.marker_problem}')
     status.values = {
@@ -165,7 +172,7 @@ def _complain_about_silence(status: Status, condition: Condition) -> None:
         Level.ERROR, f'no image for {condition.silence:.0f} s; {publishers}')
 
 
-def _complain_about_images(status: Status, report: Report) -> None:
+def _complain_about_images(status: Status, condition: Condition, report: Report) -> None:
     recent = report.recent
     for event, times in sorted(recent.items()):
         if event.startswith((monitor.CRASHED, monitor.AFTERWARDS)):
@@ -179,9 +186,11 @@ def _complain_about_images(status: Status, report: Report) -> None:
             Level.WARN, 'images without a stamp: stamped at reception, so age is unknown')
     lost = recent[monitor.LOST_IN_TRANSPORT]
     if lost and lost > LOSS_WARNING * (lost + recent[monitor.RECEIVED]):
+        large = condition.image_bytes > DEFAULT_SEGMENT_BYTES
+        remedy = _LARGE_LOSS_REMEDY if large else _SMALL_LOSS_REMEDY
         status.complain(
             Level.WARN, f'{lost} of {lost + recent[monitor.RECEIVED]} images were lost in '
-            f'transport: {_LOSS_REMEDY}')
+            f'transport: {remedy}')
 
 
 def _latency(condition: Condition, report: Report) -> Status:

@@ -36,6 +36,8 @@ class Inputs:
         self._loss = TransportLoss()
         self._subscriptions: dict[str, Subscription] = {}
         self._publishers: dict[str, int] = {}
+        #: Size of the last image.
+        self.image_bytes = 0
         self._topics = {'raw': node.resolve_topic_name('image'),
                         'compressed': endpoints.compressed_topic(node, 'image')}
 
@@ -79,6 +81,7 @@ class Inputs:
 
     def _receive(self, kind: str, message: Any, information: dict[str, Any]) -> None:
         self._monitor.count(monitor.RECEIVED)
+        self.image_bytes = len(message.data)
         self._count_lost(kind, information)
         stamp = message.header.stamp
         if not stamp.sec and not stamp.nanosec:

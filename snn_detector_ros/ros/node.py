@@ -263,6 +263,7 @@ class SnnDetectorNode(ManagedNode):
             model_problem=self._model_problem,
             refusal=self._refusal,
             sources=inputs.sources if inputs else {},
+            image_bytes=inputs.image_bytes if inputs else 0,
             mismatches=endpoints.mismatches(self, [
                 *(inputs.sources if inputs else ()), *(outputs.topics if outputs else ())]),
             silence=self._monitor.silence,

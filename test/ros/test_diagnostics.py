@@ -21,7 +21,7 @@ from snn_detector_ros.ros.transport_loss import TransportLoss
 OK, WARN, ERROR = b'\x00', b'\x01', b'\x02'
 ACTIVE = Condition(
     state='active', settings=Settings(), detector=None, version=1, model_problem='', refusal='',
-    sources={'/image': 1}, mismatches=[], silence=0.1, sim_time=False, cv_bridge='not used',
+    sources={'/image': 1}, image_bytes=1 << 20, mismatches=[], silence=0.1, sim_time=False, cv_bridge='not used',
     marker_problem='')
 
 
@@ -158,6 +158,15 @@ def test_silence_is_an_error_only_while_active(record):
     assert status(record, 'input', silence=6.0)[0] == ERROR
     assert status(record, 'input', silence=6.0, state='inactive')[0] == OK
     assert status(record, 'input', silence=4.0)[0] == OK
+
+
+@pytest.mark.parametrize('size, remedy', [
+    (640 * 480 * 3, 'FASTRTPS_DEFAULT_PROFILES_FILE'), (320 * 240 * 3, 'load of the machine')])
+def test_the_remedy_for_losses_depends_on_the_size(record, size, remedy):
+    record.count(monitor.RECEIVED, 90)
+    record.count(monitor.LOST_IN_TRANSPORT, 10)
+    level, message, _ = status(record, 'input', image_bytes=size)
+    assert level == WARN and '10 of 100 images were lost' in message and remedy in message
 
 
 def test_a_loss_below_the_limit_is_only_counted(record):

@@ -61,5 +61,5 @@ def test_the_yaml_file_is_made_from_the_table():
     assert values == {name: row.ros_default for name, row in PARAMETERS.items()}
 
 
-def test_the_documents_hold_the_table():
-    assert markdown_table() in (REPOSITORY / 'docs' / 'node.md').read_text()
+def test_the_readme_holds_the_table():
+    assert markdown_table() in (REPOSITORY / 'README.md').read_text()
