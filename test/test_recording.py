@@ -8,7 +8,8 @@ import media_files
 import numpy as np
 import pytest
 
-from snn_detector_ros.cli.recording import (
+from snn_detector_ros.cli.run_tables import firing_table, latency_table
+from snn_detector_ros.detection.recording import (
     AnnotatedVideo,
     RecordingError,
     contact_sheet,
@@ -16,7 +17,6 @@ from snn_detector_ros.cli.recording import (
     video_size,
     write_pictures,
 )
-from snn_detector_ros.cli.run_tables import firing_table, latency_table
 from snn_detector_ros.detection.types import Detections
 from snn_detector_ros.media.sources import VideoFile
 

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from snn_detector_ros.cli.bag_frames import BagFrames
-from snn_detector_ros.cli.recording import AnnotatedVideo
 from snn_detector_ros.cli.run_tables import firing_table, latency_table
 from snn_detector_ros.detection.detector import STAGES, Detector
+from snn_detector_ros.detection.recording import AnnotatedVideo
 from snn_detector_ros.engines.statistics import FiringStatistics
 from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.media.bags import is_bag

@@ -68,6 +68,7 @@ class SnnDetectorNode(ManagedNode):
         self._version = 0
         self._model_problem = ''
         self._refusal = ''
+        self._mismatches: list[str] = []
         self._outputs: Outputs | None = None
         self._inputs: Inputs | None = None
         self._worker: Worker | None = None
@@ -253,6 +254,13 @@ class SnnDetectorNode(ManagedNode):
             self.get_fully_qualified_name(), self.get_clock().now().to_msg(), self._condition(),
             self._monitor.report()))
 
+    def _lasting_mismatches(self) -> list[str]:
+        """Return the mismatches seen twice: of an endpoint just found not all may be known."""
+        topics = [*(self._inputs.sources if self._inputs else ()),
+                  *(self._outputs.topics if self._outputs else ())]
+        before, self._mismatches = self._mismatches, endpoints.mismatches(self, topics)
+        return [mismatch for mismatch in self._mismatches if mismatch in before]
+
     def _condition(self) -> Condition:
         inputs, outputs, job = self._inputs, self._outputs, self._job
         return Condition(
@@ -264,8 +272,7 @@ class SnnDetectorNode(ManagedNode):
             refusal=self._refusal,
             sources=inputs.sources if inputs else {},
             image_bytes=inputs.image_bytes if inputs else 0,
-            mismatches=endpoints.mismatches(self, [
-                *(inputs.sources if inputs else ()), *(outputs.topics if outputs else ())]),
+            mismatches=self._lasting_mismatches(),
             silence=self._monitor.silence,
             sim_time=self.get_parameter('use_sim_time').value,
             cv_bridge=self._reader.status,

@@ -26,7 +26,7 @@ from snn_detector_ros.media.sources import SourceError, open_playlist
 from snn_detector_ros.ros.malloc import keep_large_blocks
 from snn_detector_ros.ros.player_options import PlayerOptions
 from snn_detector_ros.ros.sim_clock import SimClock
-from snn_detector_ros.ros.stop_request import StopRequest
+from snn_detector_ros.ros.stop_signal import StopSignal
 from snn_detector_ros.ros.tracks import BagTrack, FrameTrack, Track
 
 #: We see a match a little before the other side does, s; it would miss what we publish meanwhile.
@@ -112,12 +112,12 @@ def main(args: list[str] | None = None) -> int:
     :returns: 0, or 1 if the input could not be read to its end.
     """
     keep_large_blocks()
-    stopped = StopRequest()
+    stop = StopSignal()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     # Nothing can be set while it plays, so nothing has to listen for it.
     node = Node('player', start_parameter_services=False)
     try:
-        run(node, stopped)
+        run(node, stop.came)
     except (SnnDetectorError, ParameterException) as error:
         node.get_logger().fatal(str(error))
         return 1

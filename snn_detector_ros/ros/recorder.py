@@ -26,14 +26,14 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
-from snn_detector_ros.cli.recording import AnnotatedVideo, write_pictures
+from snn_detector_ros.detection.recording import AnnotatedVideo, write_pictures
 from snn_detector_ros.detection.types import Detections
 from snn_detector_ros.errors import SnnDetectorError
 from snn_detector_ros.ros.compressed_images import read_compressed_image
 from snn_detector_ros.ros.images import convert_to_bgr, read_image
 from snn_detector_ros.ros.malloc import keep_large_blocks
 from snn_detector_ros.ros.messages import Detection2DArray
-from snn_detector_ros.ros.stop_request import StopRequest
+from snn_detector_ros.ros.stop_signal import StopSignal
 
 #: Images that may wait for their detections; older ones were dropped by the detector.
 PENDING = 60
@@ -167,7 +167,7 @@ def main(args: list[str] | None = None) -> int:
     """
     os.nice(NICENESS)
     keep_large_blocks()
-    stopped = StopRequest()
+    stop = StopSignal()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = Node('recorder', start_parameter_services=False)
     try:
@@ -177,7 +177,7 @@ def main(args: list[str] | None = None) -> int:
         video = AnnotatedVideo(
             directory / 'detections.mp4', rate=rate, size=(width, height) if width else None)
         recorder = Recorder(node, video)
-        record(node, recorder, stopped)
+        record(node, recorder, stop.came)
         video.close()
         summary = recorder.summary()
         if video.frames:

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Waiting for SIGINT or SIGTERM.
+SIGINT and SIGTERM as a request to stop.
 
 rclpy's own handling shuts the context down under the running callbacks, which then raise anything
-from RCLError to KeyboardInterrupt. Here a signal only wakes who waits for it.
+from RCLError to KeyboardInterrupt. Here a signal interrupts nothing: a loop asks whether one came,
+or a thread waits for it.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -20,10 +22,14 @@ class StopSignal:
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
-        # The handler must do nothing: locks taken in one, as of an Event, may be held already.
+        self._came = False
         for number in _SIGNALS:
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, self._note)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+
+    def came(self) -> bool:
+        """Whether a signal has come."""
+        return self._came
 
     def wait(self) -> None:
         """Wait until a signal has come, or :meth:`send` was called."""
@@ -41,3 +47,7 @@ class StopSignal:
         """
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        # No more than this: locks taken in a handler, as of an Event, may be held already.
+        self._came = True

@@ -21,8 +21,8 @@ from snn_detector_ros.ros.transport_loss import TransportLoss
 OK, WARN, ERROR = b'\x00', b'\x01', b'\x02'
 ACTIVE = Condition(
     state='active', settings=Settings(), detector=None, version=1, model_problem='', refusal='',
-    sources={'/image': 1}, image_bytes=1 << 20, mismatches=[], silence=0.1, sim_time=False, cv_bridge='not used',
-    marker_problem='')
+    sources={'/image': 1}, image_bytes=1 << 20, mismatches=[], silence=0.1, sim_time=False,
+    cv_bridge='not used', marker_problem='')
 
 
 @pytest.fixture

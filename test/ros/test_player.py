@@ -312,14 +312,14 @@ import sys, rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
-from snn_detector_ros.ros.stop_request import StopRequest
+from snn_detector_ros.ros.stop_signal import StopSignal
 rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
-stopped, count = StopRequest(), []
+stop, count = StopSignal(), []
 node = rclpy.create_node('counter')
 node.create_subscription(Image, 'image', lambda message: count.append(1), qos_profile_sensor_data)
 executor = SingleThreadedExecutor()
 executor.add_node(node)
-while not stopped():
+while not stop.came():
     executor.spin_once(timeout_sec=0.1)
 print(len(count))
 """
