@@ -31,14 +31,15 @@ setup(
     install_requires=[
         'numpy', 'onnx', 'onnxruntime', 'opencv-python-headless', 'pyyaml', 'tqdm'],
     extras_require={
+        'eval': ['faster-coco-eval'],
         'train': ['faster-coco-eval', 'torch'],
         'replay': ['rosbags'],
         'bench': ['openvino', 'spikingjelly'],
     },
     entry_points={'console_scripts': [
         f'snn-detector = {NAME}.cli.main:main',
-        f'detector_node = {NAME}.ros.node:main',
-        f'player_node = {NAME}.ros.player:main',
+        f'detector_node = {NAME}.ros.programs:detector_node',
+        f'player_node = {NAME}.ros.programs:player_node',
     ]},
     zip_safe=False,
 )

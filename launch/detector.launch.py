@@ -20,6 +20,8 @@ from snn_detector_ros.ros.parameters import PARAMETERS, Parameter
 CONFIG = PathJoinSubstitution([FindPackageShare('snn_detector_ros'), 'config'])
 #: Names under which Jazzy and older, and Kilted and newer, look for the transport profile.
 PROFILE_VARIABLES = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
+#: Launch files that include this one often pass on what Python prints.
+BOOLEANS = ['true', 'false', 'True', 'False']
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -35,7 +37,7 @@ def generate_launch_description() -> LaunchDescription:
             'params_file', default_value=PathJoinSubstitution([CONFIG, 'detector.yaml']),
             description='YAML file of parameters.'),
         DeclareLaunchArgument(
-            'use_sim_time', default_value='false', choices=['true', 'false'],
+            'use_sim_time', default_value='false', choices=BOOLEANS,
             description='Take the time from /clock.'),
         DeclareLaunchArgument(
             'log_level', default_value='info', choices=['debug', 'info', 'warn', 'error', 'fatal'],
@@ -53,7 +55,7 @@ def parameter_argument(row: Parameter) -> DeclareLaunchArgument:
         row.name, default_value='',
         description=f'{row.description} Allowed: {row.allowed}.',
         choices=['', *row.choices] if row.choices else
-        ['', 'true', 'false'] if isinstance(row.default, bool) else None)
+        ['', *BOOLEANS] if isinstance(row.default, bool) else None)
 
 
 def detector(context) -> list:

@@ -18,6 +18,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare('snn_detector_ros')
+BOOLEANS = ['true', 'false', 'True', 'False']
 #: Parameters of the player that are arguments: name, default, description.
 PLAYER_ARGUMENTS = (
     ('rate', '0.0', 'Frames a second; 0 takes the rate of the input.'),
@@ -38,10 +39,10 @@ def generate_launch_description() -> LaunchDescription:
         *(DeclareLaunchArgument(name, default_value=default, description=text)
           for name, default, text in PLAYER_ARGUMENTS),
         DeclareLaunchArgument(
-            'use_sim_time', default_value='true', choices=['true', 'false'],
+            'use_sim_time', default_value='true', choices=BOOLEANS,
             description='The player gives the time on /clock, and all nodes follow it.'),
         DeclareLaunchArgument(
-            'rviz', default_value='false', choices=['true', 'false'],
+            'rviz', default_value='false', choices=BOOLEANS,
             description='Show the boxes in rviz2.'),
         # First: it sets the transport profile, which the player needs most.
         detector(), player(), rviz(),
@@ -78,10 +79,11 @@ def player() -> Node:
 
 
 def rviz() -> Node:
-    """Return the viewer."""
+    """Return the viewer; its layout names topics relative to the namespace."""
     return Node(
         package='rviz2',
         executable='rviz2',
+        namespace=LaunchConfiguration('namespace'),
         arguments=['-d', PathJoinSubstitution([SHARE, 'rviz', 'detector.rviz'])],
         parameters=[{'use_sim_time': ParameterValue(LaunchConfiguration('use_sim_time'))}],
         condition=IfCondition(LaunchConfiguration('rviz')),

@@ -29,6 +29,15 @@ def test_errors_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert 'absent.onnx: No such file' in captured.err
 
 
+@pytest.mark.parametrize('place', ['missing/model.onnx', '.'])
+def test_convert_says_first_that_it_cannot_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str,
+) -> None:
+    command = ['convert', str(tmp_path / 'absent.onnx'), '--calibration', str(tmp_path)]
+    assert main([*command, '-o', str(tmp_path / place)]) == 1
+    assert 'cannot be written' in capsys.readouterr().err
+
+
 def test_inspect_lists_layers_and_rates(
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from float_onnx_builder import PICTURE, FloatOnnxBuilder, pictures, run_float, tiny_detector
 
@@ -27,6 +29,9 @@ def _save(path: Path, body: Body, **options: Any) -> Path:
 
 def _scales(net: FloatOnnxBuilder) -> list[str]:
     return ['', net.constant([1, 1, 2, 2])]
+
+
+_FLOOR = {'nearest_mode': 'floor', 'coordinate_transformation_mode': 'asymmetric'}
 
 
 def _integers(net: FloatOnnxBuilder, *values: list[int]) -> list[str]:
@@ -157,6 +162,36 @@ REFUSED: dict[str, tuple[Body, str]] = {
 }
 
 
+def _read_twice(net: FloatOnnxBuilder, x: str) -> str:
+    """Read one convolution with ReLU and, behind another copy of it, without."""
+    raw = net.conv(x, 8, relu=False)
+    first, second = net.node('Identity', raw), net.node('Identity', raw)
+    return net.node('Concat', net.node('Relu', first, name='/relu'), second, axis=1, channels=16)
+
+
+REFUSED.update({
+    'membrane read twice through copies': (_read_twice, '`/relu`.*also read'),
+    'endless resize': (lambda n, x: n.node('Resize', x, '', n.constant([1, 1, np.inf, np.inf]),
+                                           name='/up'), '`/up`.*at most 16'),
+    'huge output': (lambda n, x: n.node('Resize', n.node(
+        'Resize', n.node('Resize', x, '', s := n.constant([1, 1, 16, 16]), **_FLOOR), '', s,
+        **_FLOOR), '', s, name='/up', **_FLOOR), '`/up`.*too large'),
+    'stride 0': (lambda n, x: n.node('MaxPool', x, kernel_shape=[2, 2], strides=[0, 0],
+                                     name='/pool'), '`/pool`.*malformed'),
+    'two pads': (lambda n, x: n.conv(x, 8, pads=[1, 1], name='/conv'), '`/conv`.*malformed'),
+    'too many parts': (lambda n, x: _split_concat(n, x, _integers(n, [2, 2, 2, 2])),
+                       'Split.*malformed'),
+    'norm of other channels': (lambda n, x: n.node(
+        'BatchNormalization', n.conv(x, 8, relu=False), *map(n.constant, np.ones((4, 5))),
+        name='/norm'), '`/norm`.*malformed'),
+    'bias of other channels': (lambda n, x: n.node('Relu', n.node(
+        'Conv', x, n.constant(np.ones((8, 8, 1, 1))), n.constant(np.ones(3)), name='/conv')),
+        '`/conv`.*bias'),
+    'unknown auto_pad': (lambda n, x: n.node('MaxPool', x, kernel_shape=[3, 3], auto_pad=b'\xff',
+                                             name='/pool'), '`/pool`.*auto_pad'),
+})
+
+
 @pytest.mark.parametrize(('body', 'message'), REFUSED.values(), ids=REFUSED.keys())
 def test_refusal_names_the_node(body: Body, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match=message):
@@ -220,6 +255,27 @@ def test_broken_file_is_refused(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(ConversionError, match='broken.onnx'):
         read_onnx(path)
+
+
+def test_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / 'pipe')
+    with pytest.raises(ConversionError, match='no regular file'):
+        read_onnx(tmp_path / 'pipe')
+
+
+def test_weights_in_another_file_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    model = onnx.load(tiny_detector(tmp_path / 'net.onnx'))
+    onnx.save(model, tmp_path / 'split.onnx', save_as_external_data=True, location='data',
+              size_threshold=0)
+    with pytest.raises(ConversionError, match=r'lies in another file.*onnx\.save'):
+        read_onnx(tmp_path / 'split.onnx')
+
+
+@pytest.mark.parametrize('size', [(-16, 16), (0, 16), (16, 10**9)])
+def test_impossible_input_size_is_refused(size: tuple[int, int], tmp_path: Path) -> None:
+    path = _save(tmp_path / 'net.onnx', lambda n, x: x, size=('h', 'w'))
+    with pytest.raises(ConversionError, match=r'1\.\.8192 px'):
+        read_onnx(path, input_size=size)
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:

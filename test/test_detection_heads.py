@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Head decoding: integers, raw maps and decoded rows give what the plain formulas give."""
+"""Head decoding: integers and decoded rows give what the plain formulas give."""
 
 import math
 
@@ -8,13 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_detector_ros.detection.heads import (
-    MembraneDecoder,
-    decode_maps,
-    decode_rows,
-    logit,
-    sigmoid,
-)
+from snn_detector_ros.detection.heads import MembraneDecoder, decode_rows, logit, sigmoid
 from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.network import (
     IMAGE,
@@ -103,17 +97,6 @@ def test_membranes_decode_like_the_naive_formulas(seed, threshold):
     network, sums = _random_case(seed)
     _assert_same(MembraneDecoder(network)(sums, threshold),
                  _naive(_logits(network, sums), threshold))
-
-
-@repeatable
-@given(st.integers(0, 2**32 - 1), st.floats(0, 1))
-def test_float_maps_decode_to_the_same_bits(seed, threshold):
-    network, sums = _random_case(seed)
-    spiking = MembraneDecoder(network)(sums, threshold)
-    floating = decode_maps(network.head, _logits(network, sums), threshold)
-    np.testing.assert_array_equal(spiking.boxes, floating.boxes)
-    np.testing.assert_array_equal(spiking.scores, floating.scores)
-    np.testing.assert_array_equal(spiking.classes, floating.classes)
 
 
 @repeatable

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp('model') / 'small.onnx'
     save(small_detector(), path)
     return path
+
+
+@pytest.fixture
+def grey_model(tmp_path: Path) -> Path:
+    network = small_detector()
+    stem = network.layers[0]
+    grey = replace(stem, weight=stem.weight[:, :1])
+    save(replace(network, layers=(grey, *network.layers[1:])), tmp_path / 'grey.onnx')
+    return tmp_path / 'grey.onnx'
+
+
+def test_a_network_for_grey_pictures_is_refused(grey_model: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r'grey.onnx reads 1 channels'):
+        Detector(grey_model)
 
 
 def picture(height: int = 90, width: int = 160) -> np.ndarray:

@@ -210,6 +210,32 @@ def test_input_size_may_differ_from_the_models_own() -> None:
                       pixels) == {}
 
 
+@pytest.mark.parametrize('bias', [-2**31 + 16384, 2**31 - 1 - 16383])
+def test_engines_agree_on_the_largest_membranes(bias: int) -> None:
+    """The half threshold by which biases differ with the initial membrane must fit int32 too."""
+    net = NetworkBuilder(0, CODES[0])
+    net.conv(net.conv(IMAGE, 4), 4, readout=True)
+    network = net.build(initial_membrane='zero')
+    stem, readout = network.layers
+    stem = replace(stem, weight=np.zeros_like(stem.weight), bias=np.full(4, bias, np.int32),
+                   threshold=np.full(4, 32767, np.int32))
+    assert_equal_engines(replace(network, layers=(stem, readout)), picture((16, 16)))
+    beyond = replace(stem, bias=stem.bias + np.int32(np.sign(bias)))
+    with pytest.raises(NetworkError, match='more than int32 holds'):
+        make_engine('auto', replace(network, layers=(beyond, readout)))
+
+
+@pytest.mark.parametrize('name', ['one', 'max_level', 'conv1.weight'])
+def test_layers_may_be_called_like_constants(name: str) -> None:
+    net = NetworkBuilder(0, CODES[0])
+    net.conv(net.conv(IMAGE, 4), 4, readout=True)
+    stem, readout = net.build().layers
+    layers = replace(stem, name=name), replace(readout, source=name)
+    assert_equal_engines(replace(net.build(), layers=layers), picture((16, 16)))
+    with pytest.raises(NetworkError, match='without a slash'):
+        make_engine('auto', replace(net.build(), layers=(replace(stem, name='a/b'), readout)))
+
+
 def test_wrong_pictures_are_named() -> None:
     for name in ('simulator', 'onnxruntime'):
         engine = make_engine(name, small_detector())
@@ -222,6 +248,9 @@ def test_wrong_pictures_are_named() -> None:
 def test_unknown_engines_and_missing_statistics_are_named() -> None:
     with pytest.raises(ConfigurationError, match='`quantum` is unknown; known: auto'):
         make_engine('quantum', small_detector())
+    for threads in (-1, 100_000):
+        with pytest.raises(ConfigurationError, match=f'{threads} threads'):
+            make_engine('auto', small_detector(), threads=threads)
     engine = make_engine('auto', small_detector(), statistics=False)
     engine.run(picture((32, 32)))
     with pytest.raises(EngineError, match='statistics=True'):

@@ -216,7 +216,14 @@ def test_float_detector_feeds_red_first(tmp_path):
 
 def test_float_network_without_class_names_is_refused(tmp_path):
     _float_model(tmp_path / 'float.onnx', ROWS, '[]')
-    with pytest.raises(ModelFileError, match='8 columns for 0 class names'):
+    with pytest.raises(ModelFileError, match=r'\[1, 3, 8\] for 0 class names'):
+        FloatDetector(tmp_path / 'float.onnx')
+
+
+@pytest.mark.parametrize('names', ['not a list', '{1: "cat"}', '5', '[' * 500])
+def test_malformed_class_names_are_refused(tmp_path, names):
+    _float_model(tmp_path / 'float.onnx', ROWS, names)
+    with pytest.raises(ModelFileError, match='no list of class names'):
         FloatDetector(tmp_path / 'float.onnx')
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -106,6 +107,25 @@ def external_weights(model: ModelProto) -> None:
     tensor.external_data.add(key='location', value='/etc/passwd')
 
 
+def change_head(**changes: object) -> Callable[[ModelProto], None]:
+    def change(model: ModelProto) -> None:
+        set_metadata(model, head={**metadata_of(model)['head'], **changes})
+    return change
+
+
+def huge_step(model: ModelProto) -> None:
+    set_metadata(model, steps={**metadata_of(model)['steps'], 'conv0': [10**400] * 8})
+
+
+def repeated_output(model: ModelProto) -> None:
+    model.graph.output.append(model.graph.output[0])
+
+
+def many_nodes(model: ModelProto) -> None:
+    for _ in range(30_000):
+        model.graph.node.append(model.graph.node[0])
+
+
 def unused_readout(model: ModelProto) -> None:
     del model.graph.output[:]
 
@@ -131,11 +151,25 @@ DAMAGE: dict[str, tuple[Callable[[ModelProto], None], str]] = {
                        'kernel shape'),
     'overflow': (replace_constant('conv0/bias', np.full(8, 2**31 - 1, np.int32)),
                  'more than int32'),
-    'clip': (replace_constant('max_level', np.uint8(200)), 'clip at Q = 120'),
+    'clip': (replace_constant('/max_level', np.uint8(200)), 'clip at Q = 120'),
     'external data': (external_weights, 'another file'),
     'operator': (change_node(0, op_type='Gelu'), 'Gelu is not part of'),
     'domain': (change_node(0, domain='com.hostile'), 'com.hostile'),
     'no outputs': (unused_readout, 'conv'),
+    'repeated output': (repeated_output, 'exactly the readouts'),
+    'step that is no float': (huge_step, 'OverflowError'),
+    'code without weight': (lambda m: set_metadata(m, code={'tau': [0], 'burst': 1}),
+                            'weights >= 1'),
+    'half a character': (lambda m: set_metadata(m, name='\ud800'), 'UnicodeEncodeError'),
+    'escape sequence': (lambda m: set_metadata(m, class_names=['\x1b[2J', 'dog']),
+                        'cannot be printed'),
+    'head of nothing': (change_head(levels=[]), 'needs readouts'),
+    'endless factor': (replace_constant('up11/scales', np.array([1, 1, np.inf, np.inf], 'f4')),
+                       'up11: Resize'),
+    'no colours': (replace_constant('conv0/weight', np.zeros((8, 0, 6, 6), np.int8)),
+                   'reads no channel'),
+    'too many levels': (lambda m: set_metadata(m, input_size=[8192, 8192]), 'too large'),
+    'too many nodes': (many_nodes, 'more than 4096 layers'),
 }
 
 
@@ -167,6 +201,9 @@ def test_foreign_files_are_refused_with_a_remedy(tmp_path: Path) -> None:
         load(tmp_path / 'absent.onnx')
     with pytest.raises(ModelFileError, match='no regular file'):
         load(tmp_path)
+    os.mkfifo(tmp_path / 'pipe')
+    with pytest.raises(ModelFileError, match='no regular file'):
+        load(tmp_path / 'pipe')
 
 
 @pytest.fixture(scope='module')

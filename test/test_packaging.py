@@ -132,6 +132,17 @@ def test_every_requirement_has_its_reason() -> None:
     assert [name for name in names if f'`{name}`' not in reasons] == []
 
 
+def test_extras_named_in_errors_exist() -> None:
+    named = {extra for file in PACKAGE.rglob('*.py') for extra in re.findall(
+        r"MissingDependencyError\(.*'(\w+)'\)", file.read_text())}
+    (extras,) = [keyword.value for node in ast.walk(ast.parse((ROOT / 'setup.py').read_text()))
+                 if isinstance(node, ast.Call) for keyword in node.keywords
+                 if keyword.arg == 'extras_require']
+
+    assert named
+    assert named <= set(ast.literal_eval(extras))
+
+
 def test_targets_of_make_are_listed_by_help() -> None:
     makefile = (ROOT / 'Makefile').read_text()
     (phony,) = re.findall(r'^\.PHONY: (.*)$', makefile, re.MULTILINE)

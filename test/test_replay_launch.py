@@ -52,8 +52,10 @@ def test_player_gets_the_transport_profile(monkeypatch):
 
 
 def test_viewer_starts_on_request_with_our_layout():
-    viewer = run_launch_file(FILE, {'input': 'bag', 'rviz': 'true'}).node('rviz2')
+    viewer = run_launch_file(
+        FILE, {'input': 'bag', 'rviz': 'True', 'namespace': 'front'}).node('rviz2')
     assert viewer.package == 'rviz2'
+    assert viewer.namespace == 'front'
     assert viewer.arguments == ['-d', str(REPOSITORY / 'rviz/detector.rviz')]
     assert viewer.parameters == {'use_sim_time': True}
 

@@ -2,6 +2,7 @@
 """The loop: sampling, schedule, resuming, and files that survive a kill."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+
+from coco_anchors import COCO_ANCHORS  # noqa: E402
 
 from snn_detector_ros.datasets.yolo_txt import YoloTxtDataset  # noqa: E402
 from snn_detector_ros.errors import ConfigurationError  # noqa: E402
@@ -23,7 +26,6 @@ from snn_detector_ros.training.data_loader import (  # noqa: E402
     batches,
     training_requests,
 )
-from snn_detector_ros.training.export import COCO_ANCHORS  # noqa: E402
 from snn_detector_ros.training.loop import Trainer, TrainingOptions  # noqa: E402
 from snn_detector_ros.training.schedule import Schedule  # noqa: E402
 from snn_detector_ros.training.yolov5 import SCALES, YoloV5  # noqa: E402
@@ -87,6 +89,29 @@ def test_the_best_scored_epoch_is_kept(pictures: PictureCache, tmp_path: Path) -
     run.run()
     assert seen == [0]
     assert load_checkpoint(run.best_weights)['record']['map50'] == 0.5
+
+
+def test_a_kill_while_the_best_is_kept_repeats_the_epoch(
+    pictures: PictureCache, tmp_path: Path,
+) -> None:
+    def killed(model: object, record: object) -> None:
+        raise KeyboardInterrupt
+
+    run = trainer(pictures, tmp_path, on_best=killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    assert not run.checkpoint.exists()
+    assert load_checkpoint(run.best_weights)['record']['epoch'] == 0
+
+
+def test_a_checkpoint_of_another_network_is_refused(
+    pictures: PictureCache, tmp_path: Path,
+) -> None:
+    run = trainer(pictures, tmp_path)
+    run._one_epoch()
+    shutil.copy(run.best_weights, run.checkpoint)
+    with pytest.raises(ConfigurationError, match='another network'):
+        run.resume()
 
 
 def test_epochs_share_progress_equally() -> None:

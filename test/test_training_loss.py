@@ -6,7 +6,8 @@ import pytest
 
 torch = pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
-from snn_detector_ros.training.export import COCO_ANCHORS  # noqa: E402
+from coco_anchors import COCO_ANCHORS  # noqa: E402
+
 from snn_detector_ros.training.loss import DetectionLoss, assign, complete_iou  # noqa: E402
 from snn_detector_ros.training.yolov5 import SCALES, STRIDES, YoloV5  # noqa: E402
 

@@ -6,8 +6,9 @@ import pytest
 
 torch = pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
+from coco_anchors import COCO_ANCHORS  # noqa: E402
+
 from snn_detector_ros.training.anchors import kmeans_anchors  # noqa: E402
-from snn_detector_ros.training.export import COCO_ANCHORS  # noqa: E402
 from snn_detector_ros.training.yolov5 import SCALES, STRIDES, BoxDecoder, YoloV5  # noqa: E402
 
 

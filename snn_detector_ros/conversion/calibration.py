@@ -122,5 +122,8 @@ def _run(
             raise ConversionError(f'calibration picture is {image.dtype} of {image.shape}, needs '
                                   f'uint8 of {shape}')
         pixels = image[None, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float32) / 255
-        outputs = session.run(None, {INPUT: np.ascontiguousarray(pixels)})
+        try:
+            outputs = session.run(None, {INPUT: np.ascontiguousarray(pixels)})
+        except Exception as error:  # ONNX Runtime has no public base class of its errors
+            raise ConversionError(f'the float network cannot be run: {error}') from error
         yield dict(zip(network.calibrated, outputs, strict=True))

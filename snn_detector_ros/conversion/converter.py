@@ -12,6 +12,7 @@ from snn_detector_ros.conversion.scales import Normalisation, choose_steps
 from snn_detector_ros.conversion.suhd import PAIR_MAX, WEIGHT_MAX, convert_convolution
 from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.network import InitialMembrane, SpikeCode, SpikingNetwork
+from snn_detector_ros.network.codes import MAX_STEPS
 from snn_detector_ros.network.validation import validate
 
 _CODES = {'linear': SpikeCode.linear, 'binary': SpikeCode.binary, 'constant': SpikeCode.constant}
@@ -44,8 +45,10 @@ class SuhdOptions:
         """
         The spike code.
 
-        :raises ConfigurationError: if its levels do not fit 8 bit.
+        :raises ConfigurationError: if there are too many steps, or its levels do not fit 8 bit.
         """
+        if not 1 <= self.steps <= MAX_STEPS:
+            raise ConfigurationError(f'{self.steps} time steps: choose 1 to {MAX_STEPS}')
         code = _CODES[self.kind](self.steps, self.burst)
         if code.max_level > 255:
             raise ConfigurationError(f'{code} reaches level {code.max_level}, but levels are sent '

@@ -41,7 +41,7 @@ class OnnxNode:
         return cls(
             proto.name or next(iter(proto.output), ''), proto.op_type,
             tuple(proto.input), tuple(proto.output),
-            {key: value.decode() if isinstance(value, bytes) else value
+            {key: value.decode(errors='replace') if isinstance(value, bytes) else value
              for key, value in attributes.items()},
             proto)
 
@@ -62,8 +62,11 @@ class OnnxGraph:
         """
         self.path = Path(path)
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise ConversionError(f'{self.path} is no regular file')
             data = self.path.read_bytes()
             self.model = onnx.load_model_from_string(data)
+            self._refuse_external_data()
             onnx.checker.check_model(self.model)
         except OSError as error:
             raise ConversionError(f'{self.path} cannot be read: {error.strerror}') from error
@@ -147,6 +150,13 @@ class OnnxGraph:
                 f'{self.path}: inputs: {names}; exactly one, the picture, can be converted')
         dims = inputs[0].type.tensor_type.shape.dim
         return inputs[0].name, tuple(dim.dim_value or None for dim in dims)
+
+    def _refuse_external_data(self) -> None:
+        for tensor in self.model.graph.initializer:
+            if onnx.external_data_helper.uses_external_data(tensor):
+                raise ConversionError(
+                    f'{self.path}: `{tensor.name}` lies in another file; join them with: '
+                    'onnx.save(onnx.load(IN), OUT)')
 
     def _evaluate(self, node: OnnxNode) -> None:
         feeds = {name: self.constant(name) for name in node.inputs if name}

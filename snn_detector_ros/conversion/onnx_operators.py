@@ -35,6 +35,8 @@ def _convolution(walk: Translation, node: OnnxNode) -> None:
     if weight.shape[1] * groups != size[2]:
         raise node.error(f'weights {weight.shape} in {groups} group(s) do not fit an input of '
                          f'{size[2]} channels')
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise node.error(f'a bias of {bias.shape} does not fit weights of {weight.shape}')
     walk.add(node, FloatConvolution(
         walk.name(node), source, weight.astype(np.float32),
         np.zeros(len(weight), np.float32) if bias is None else bias.astype(np.float32),

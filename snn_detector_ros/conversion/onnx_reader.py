@@ -14,6 +14,7 @@ from snn_detector_ros.conversion.onnx_graph import OnnxGraph
 from snn_detector_ros.conversion.onnx_translation import Translation
 from snn_detector_ros.errors import ConversionError
 from snn_detector_ros.network import YoloV5Head
+from snn_detector_ros.network.validation import MAX_SIDE
 
 
 def read_onnx(
@@ -74,6 +75,8 @@ def _picture_size(graph: OnnxGraph, wanted: tuple[int, int] | None) -> tuple[int
     height, width = wanted or shape[2:]
     if height is None or width is None:
         raise ConversionError(f'input `{graph.picture}` has no fixed size; give the input size')
+    if not 1 <= min(height, width) <= max(height, width) <= MAX_SIDE:
+        raise ConversionError(f'input size {height}x{width}: sides must be 1..{MAX_SIDE} px')
     if shape[2] not in (height, None) or shape[3] not in (width, None):
         raise ConversionError(
             f'input `{graph.picture}` is {shape[2]}x{shape[3]} px (height x width), not '

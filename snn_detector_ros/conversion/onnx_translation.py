@@ -9,6 +9,7 @@ leads back into a convolution is no post-processing but an operator that has no 
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from snn_detector_ros.conversion.onnx_graph import OnnxGraph, OnnxNode
 from snn_detector_ros.conversion.onnx_operators import COPIES, ON_MEMBRANES, OPERATORS, REMEDIES
 from snn_detector_ros.errors import ConversionError
 from snn_detector_ros.network import IMAGE, Shape
+from snn_detector_ros.network.validation import MAX_LEVELS
 
 
 class Translation:
@@ -96,6 +98,8 @@ class Translation:
         if min(shape) < 1:
             raise node.error(f'nothing is left of {self.input_size[0]}x{self.input_size[1]} px '
                              'here; use a larger input size')
+        if prod(shape) > MAX_LEVELS:
+            raise node.error(f'an output of {shape} is too large; use a smaller input size')
         self._layers[layer.name] = layer
         self._shapes[layer.name] = shape
         self._sources[node.outputs[output]] = layer.name
@@ -103,6 +107,9 @@ class Translation:
     def alias(self, node: OnnxNode) -> None:
         """Let the output of a node stand for its input."""
         self._sources[node.outputs[0]] = self.source(node)
+        # Whoever else reads the input reads the same layer as the readers of the output.
+        consumers = self.graph.consumers
+        consumers[node.outputs[0]] += consumers[node.inputs[0]] - 1
 
     def set_constant(self, node: OnnxNode, value: NDArray[Any]) -> None:
         """Declare the output of a node to be a constant."""
@@ -115,7 +122,11 @@ class Translation:
         if origin is not None:
             self.post_processing.update(dict.fromkeys(node.outputs, origin))
         elif node.operator in OPERATORS:
-            OPERATORS[node.operator](self, node)
+            try:
+                OPERATORS[node.operator](self, node)
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                raise node.error(f'is malformed ({type(error).__name__}: {error}); '
+                                 'export the network again') from error
         else:
             raise node.error(REMEDIES.get(node.operator, 'this operator has no spiking form here'))
 

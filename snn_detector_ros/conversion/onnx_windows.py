@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from snn_detector_ros.conversion.onnx_graph import OnnxNode
 from snn_detector_ros.network import Shape
+from snn_detector_ros.network.validation import MAX_FACTOR
 
 #: Position in the source of the centre of output pixel x, at a factor f and source length n.
 _COORDINATES: dict[str, Callable[[NDArray[np.float64], int, int], NDArray[np.float64]]] = {
@@ -75,9 +76,10 @@ def read_upsample_factor(
     else:
         raise node.error('scales or sizes of all four axes must be constants; '
                          'export with a fixed input size')
-    factor = round(float(factors[3]))
-    if not np.array_equal(factors, [1, 1, factor, factor]) or factor < 1:
-        raise node.error(f'factors {factors.tolist()}: height and width need one whole factor')
+    factor = next((n for n in range(1, MAX_FACTOR + 1) if np.array_equal(factors, [1, 1, n, n])), 0)
+    if not factor:
+        raise node.error(f'factors {factors.tolist()}: height and width need one whole factor, '
+                         f'at most {MAX_FACTOR}')
     # Upsample, and Resize of opset 10, have two inputs and no such attributes.
     is_old = len(node.inputs) <= 2
     coordinates = node.attributes.get(
@@ -98,6 +100,8 @@ def _read_padding(
         return top, left, bottom, right
     if automatic == 'VALID':
         return 0, 0, 0, 0
+    if automatic not in ('SAME_UPPER', 'SAME_LOWER'):
+        raise node.error(f'auto_pad={automatic} is unknown; export with explicit pads')
     if size[0] % stride[0] or size[1] % stride[1]:
         raise node.error(f'auto_pad={automatic} with stride {stride} on {size[:2]} px depends '
                          'on the picture size; export with explicit pads')

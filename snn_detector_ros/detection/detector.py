@@ -78,7 +78,7 @@ class Detector:
         self.model_name = path.name
         self.model_hash = hashlib.sha256(path.read_bytes()).hexdigest()
         self.input_size = input_size or self.network.input_size
-        self._check_input_size()
+        self._check_input()
         self._decode = MembraneDecoder(self.network)
         self._engine = make_engine(engine, self.network, input_size=self.input_size,
                                    threads=threads, spinning=spinning, statistics=statistics)
@@ -139,7 +139,10 @@ class Detector:
         """Run one grey picture, so that the first real one is as fast as the rest."""
         self.detect(np.full((*self.input_size, 3), PADDING, dtype=np.uint8))
 
-    def _check_input_size(self) -> None:
+    def _check_input(self) -> None:
+        if self.network.image_channels != 3:
+            raise ConfigurationError(f'{self.model_name} reads {self.network.image_channels} '
+                                     'channels; only networks for colour pictures can be used')
         head = self.network.head
         stride = max((level.stride for level in head.levels), default=1) if head else 1
         if any(side < stride or side % stride for side in self.input_size):

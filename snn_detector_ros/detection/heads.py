@@ -4,7 +4,7 @@ From the last layer to candidate boxes: the YOLOv5 (v6) Detect head.
 
 A spiking network ends in readouts, whose membranes are integers that never fire. Almost all cells
 hold nothing, so a cell is dropped by comparing integers, and only what is left is turned into real
-numbers. Float networks come in through the same formulas.
+numbers. The rows that float exports decode themselves go the same way from there.
 
 A cell is kept if its objectness logit ``float32(membrane) * step`` reaches ``log(t / (1 - t))``,
 with t the score threshold, and then if ``sigmoid(objectness) * sigmoid(class)`` reaches t. The
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_detector_ros.errors import ConfigurationError
-from snn_detector_ros.network import Convolution, HeadLevel, SpikingNetwork, YoloV5Head
+from snn_detector_ros.network import Convolution, HeadLevel, SpikingNetwork
 
 #: Channels of an anchor before its classes: x, y, width, height and objectness.
 BOX_CHANNELS = 5
@@ -75,24 +75,6 @@ class MembraneDecoder:
             level.cells(sums[level.head.readout], gate)
             for level, gate in zip(self._levels, self._gates, strict=True)]
         return _decode(cells, score_threshold)
-
-
-def decode_maps(
-    head: YoloV5Head, maps: Mapping[str, NDArray[np.float32]], score_threshold: float,
-) -> Candidates:
-    """
-    Return the boxes in the raw maps of a float network.
-
-    :param maps: for each readout its logits, float32 [h, w, anchors * (5 + classes)].
-    :param score_threshold: least score, 0 to 1.
-    """
-    least = logit(score_threshold)
-    cells = []
-    for level in head.levels:
-        values = _split_anchors(maps[level.readout], level)
-        found = np.nonzero(values[..., 4] >= least)
-        cells.append(_Cells(level, found, values[found]))
-    return _decode(cells, score_threshold)
 
 
 def decode_rows(rows: NDArray[np.float32], score_threshold: float) -> Candidates:
@@ -161,7 +143,7 @@ class _Readout:
 
     def cells(self, sums: NDArray[np.int32], gate: NDArray[np.int64]) -> _Cells:
         """Return the cells whose sums reach the gate, with their logits."""
-        values = _split_anchors(sums, self.head)
+        values = sums.reshape(*sums.shape[:2], *self._bias.shape)  # a view
         limits = np.iinfo(np.int32)
         # Compared as int32: sums need no copy of twice the size.
         possible = np.clip(gate, limits.min, limits.max).astype(np.int32)
@@ -169,13 +151,6 @@ class _Readout:
         anchor = found[2]
         membrane = values[found] + self._bias[anchor]
         return _Cells(self.head, found, membrane.astype(np.float32) * self._step[anchor])
-
-
-def _split_anchors(values: NDArray, level: HeadLevel) -> NDArray:
-    """Return a view [h, w, anchors, 5 + classes] of a map [h, w, channels]."""
-    height, width, channels = values.shape
-    anchors = len(level.anchors)
-    return values.reshape(height, width, anchors, channels // anchors)
 
 
 def _decode(cells: list[_Cells], score_threshold: float) -> Candidates:

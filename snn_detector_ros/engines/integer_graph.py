@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper
 
 from snn_detector_ros.network import (
     IMAGE,
@@ -29,6 +29,7 @@ from snn_detector_ros.network import (
     SpikingNetwork,
     Upsample,
 )
+from snn_detector_ros.network.graph_writer import GraphWriter
 from snn_detector_ros.network.qdq_writer import OPSET, rounding_bias
 
 CONTRIB = 'com.microsoft'
@@ -98,18 +99,17 @@ def block_stem(stem: Convolution, shapes: dict[str, Shape]) -> Convolution:
                    padding=(starts[0], starts[1], ends[0], ends[1]))
 
 
-class _Emitter:
-    """Collects nodes and initializers, layer by layer."""
+class _Emitter(GraphWriter):
+    """Writes layer by layer."""
 
     def __init__(self, network: SpikingNetwork, shapes: dict[str, Shape], *, blocks: bool) -> None:
+        super().__init__(CHANNEL_AXIS)
         self.network = network
         self.shapes = shapes
         self.blocks = blocks
-        self.nodes: list[NodeProto] = []
-        self.initializers: list[TensorProto] = []
-        self._constant('one', np.float32(1))
-        self._constant('zero_level', np.uint8(0))
-        self._constant('max_level', np.uint8(network.code.max_level))
+        self._one = self._constant('/one', np.float32(1))
+        self._zero = self._constant('/zero_level', np.uint8(0))
+        self._top = self._constant('/max_level', np.uint8(network.code.max_level))
 
     def add(self, layer: object) -> None:
         match layer:
@@ -118,7 +118,7 @@ class _Emitter:
             case Convolution():
                 self._convolution(layer)
             case Add():
-                unit = ['one', 'zero_level']
+                unit = [self._one, self._zero]
                 self._clipped('QLinearAdd', [
                     layer.sources[0], *unit, layer.sources[1], *unit, *unit], layer.name)
             case MaxPool():
@@ -129,10 +129,7 @@ class _Emitter:
             case Upsample():
                 self._upsample(layer)
             case Slice():
-                bounds = [self._constant(f'{layer.name}/{key}', np.array([value], dtype=np.int64))
-                          for key, value in (('start', layer.start), ('stop', layer.stop),
-                                             ('axis', CHANNEL_AXIS))]
-                self._node('Slice', [layer.source, *bounds], layer.name)
+                self._slice(layer, layer.source)
 
     def _convolution(self, conv: Convolution) -> None:
         threshold = conv.threshold
@@ -147,7 +144,8 @@ class _Emitter:
                                ('zero', np.zeros(len(scale), dtype=np.int8)), ('bias', bias))]
         self._clipped(
             'QLinearConv',
-            [conv.source, 'one', 'zero_level', *constants[:3], 'one', 'zero_level', constants[3]],
+            [conv.source, self._one, self._zero, *constants[:3], self._one, self._zero,
+             constants[3]],
             conv.name, channels_last=1, kernel_shape=conv.weight.shape[2:], strides=conv.stride,
             pads=conv.padding, group=conv.groups)
 
@@ -186,15 +184,4 @@ class _Emitter:
             self._node(operator, inputs, name, domain=CONTRIB, **attributes)
             return
         fired = self._node(operator, inputs, f'{name}/fired', domain=CONTRIB, **attributes)
-        self._node('Clip', [fired, 'zero_level', 'max_level'], name)
-
-    def _node(
-        self, operator: str, inputs: list[str], output: str, domain: str = '', **attributes: Any,
-    ) -> str:
-        self.nodes.append(helper.make_node(
-            operator, inputs, [output], name=output, domain=domain, **attributes))
-        return output
-
-    def _constant(self, name: str, value: Any) -> str:
-        self.initializers.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
+        self._node('Clip', [fired, self._zero, self._top], name)

@@ -161,4 +161,7 @@ def _session(model: bytes, *, threads: int, spinning: bool) -> onnxruntime.Infer
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry('session.intra_op.allow_spinning', str(int(spinning)))
-    return onnxruntime.InferenceSession(model, options, providers=PROVIDERS)
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=PROVIDERS)
+    except Exception as error:  # ONNX Runtime has no public base class of its errors
+        raise EngineError(f'ONNX Runtime cannot run the network: {error}') from error

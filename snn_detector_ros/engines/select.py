@@ -9,6 +9,8 @@ from snn_detector_ros.network import SpikingNetwork
 
 #: Values of the option ``engine``.
 ENGINES = ('auto', 'onnxruntime', 'simulator')
+#: More threads than this are a mistake, and starting very many looks like a hang.
+MAX_THREADS = 256
 
 
 def make_engine(
@@ -26,12 +28,15 @@ def make_engine(
     Parameters are those of :class:`~snn_detector_ros.engines.onnxruntime.OnnxRuntimeEngine`; the
     simulator heeds ``input_size`` alone.
 
-    :raises ConfigurationError: if there is no such engine.
+    :raises ConfigurationError: if there is no such engine, or the number of threads cannot work.
     :raises EngineError: if the engine cannot run the network on this machine, or its runtime is
         not installed.
     """
     if name not in ENGINES:
         raise ConfigurationError(f'engine `{name}` is unknown; known: {", ".join(ENGINES)}')
+    if not 0 <= threads <= MAX_THREADS:
+        raise ConfigurationError(f'{threads} threads: choose 1 to {MAX_THREADS}, or 0 for one per '
+                                 'physical core')
     if name == 'simulator':
         from snn_detector_ros.engines.simulator import SimulatorEngine
 

@@ -49,12 +49,13 @@ class FloatDetector:
         self._session = _open(Path(model), threads)
         self._input = self._session.get_inputs()[0]
         self.input_size = _input_size(Path(model), self._input.shape)
-        self.class_names = _class_names(self._session.get_modelmeta().custom_metadata_map)
+        self.class_names = _class_names(
+            Path(model), self._session.get_modelmeta().custom_metadata_map)
         self._letterbox = Letterbox(self.input_size)
-        channels = self._session.get_outputs()[0].shape[-1]
-        if channels != BOX_CHANNELS + len(self.class_names):
+        shape = self._session.get_outputs()[0].shape
+        if len(shape) != 3 or shape[-1] != BOX_CHANNELS + len(self.class_names):
             raise ModelFileError(
-                f'{model}: output of {channels} columns for {len(self.class_names)} class names; '
+                f'{model}: output of shape {shape} for {len(self.class_names)} class names; '
                 'export it with YOLOv5, decoded and without suppression')
 
     def __call__(self, image: NDArray[np.uint8], *, colour: str = 'bgr') -> Detections:
@@ -84,7 +85,10 @@ def _input_size(model: Path, shape: list[int | str]) -> tuple[int, int]:
     raise ModelFileError(f'{model}: input of shape {shape}; export it with a fixed [1, 3, H, W]')
 
 
-def _class_names(metadata: dict[str, str]) -> tuple[str, ...]:
+def _class_names(model: Path, metadata: dict[str, str]) -> tuple[str, ...]:
     """Return the class names; YOLOv5 writes a Python list, or a mapping from 0 on."""
-    names = ast.literal_eval(metadata.get('names', '[]'))
-    return tuple(names[index] for index in range(len(names)))
+    try:
+        names = ast.literal_eval(metadata.get('names', '[]'))
+        return tuple(str(names[index]) for index in range(len(names)))
+    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError) as error:
+        raise ModelFileError(f'{model}: metadata `names` is no list of class names') from error

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 from snn_detector_ros.errors import ConfigurationError
 
+#: No code needs more, and the compiled counting of spikes holds so many.
+MAX_STEPS = 64
+
 
 @dataclass(frozen=True)
 class SpikeCode:
@@ -34,10 +37,10 @@ class SpikeCode:
     burst: int
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.tau) <= 64 or min(self.tau) < 1 or self.burst < 1:
+        if not 1 <= len(self.tau) <= MAX_STEPS or min(self.tau) < 1 or self.burst < 1:
             raise ConfigurationError(
-                f'spike code tau={self.tau}, burst={self.burst}: '
-                'needs 1 to 64 steps, weights >= 1 and a burst cap >= 1')
+                f'spike code of {len(self.tau)} steps with weights {self.tau[:8]} and burst '
+                f'{self.burst}: needs 1 to {MAX_STEPS} steps, weights >= 1 and a burst cap >= 1')
 
     @classmethod
     def linear(cls, steps: int, burst: int = 1) -> SpikeCode:

@@ -19,7 +19,7 @@ from typing import Any
 import onnx
 from onnx import ModelProto
 
-from snn_detector_ros.errors import ModelFileError, NetworkError
+from snn_detector_ros.errors import ModelFileError, NetworkError, SnnDetectorError
 from snn_detector_ros.network.codes import SpikeCode
 from snn_detector_ros.network.head import HeadLevel, YoloV5Head
 from snn_detector_ros.network.qdq_reader import read_layers
@@ -29,7 +29,7 @@ from snn_detector_ros.network.validation import validate
 
 METADATA_KEY = 'snn_detector_network'
 METADATA_VERSION = 1
-MAX_FILE_BYTES = 512 << 20
+MAX_FILE_BYTES = 128 << 20
 
 
 def save(network: SpikingNetwork, path: str | Path) -> None:
@@ -75,9 +75,10 @@ def load(path: str | Path) -> SpikingNetwork:
     try:
         network = _network(json.loads(text), model)
         validate(network)
-    except NetworkError as error:
+    except SnnDetectorError as error:
         raise ModelFileError(f'{path}: {error}') from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError,
+            RecursionError) as error:
         raise ModelFileError(f'{path}: metadata cannot be read ({type(error).__name__}: {error}); '
                              'convert the float network again') from error
     return network
@@ -130,6 +131,8 @@ def _metadata(network: SpikingNetwork) -> dict[str, Any]:
 
 
 def _network(metadata: Mapping[str, Any], model: ModelProto) -> SpikingNetwork:
+    # What cannot be written as UTF-8 can be neither logged nor published.
+    json.dumps(metadata, ensure_ascii=False).encode()
     version = metadata['version']
     if version != METADATA_VERSION:
         raise NetworkError('metadata', f'version {version!r}: this release reads version '

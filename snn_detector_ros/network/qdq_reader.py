@@ -26,7 +26,10 @@ from snn_detector_ros.network.layers import (
     Slice,
     Upsample,
 )
+from snn_detector_ros.network.validation import MAX_LAYERS
 
+#: A firing convolution: its input, weights and bias dequantised, Conv, quantised, Clip.
+NODES_PER_LAYER = 6
 _REMEDY = 'convert the float network again instead of editing the model file'
 
 
@@ -45,6 +48,9 @@ def read_layers(
     :param initial_membrane: ``zero`` or ``half``.
     :raises NetworkError: naming the node that is not as written.
     """
+    if len(graph.node) > NODES_PER_LAYER * MAX_LAYERS:
+        raise NetworkError(
+            'graph', f'{len(graph.node)} nodes are more than {MAX_LAYERS} layers have')
     reader = _Reader(graph, code, steps, initial_membrane)
     for node in graph.node:
         reader.read(node)
@@ -86,7 +92,7 @@ class _Reader:
                                f'spiking network; {_REMEDY}')
         try:
             handler(node)
-        except (KeyError, IndexError, ValueError, TypeError, AssertionError) as error:
+        except (LookupError, ValueError, TypeError, OverflowError) as error:
             raise NetworkError(label, f'{node.op_type} is not as this package writes it '
                                f'({type(error).__name__}: {error}); {_REMEDY}') from error
 
@@ -136,7 +142,7 @@ class _Reader:
         layer = Convolution(
             name, self._sources[node.input[0]], weight, bias, threshold, step,
             stride=_pair(attributes.pop('strides')), padding=_quad(attributes.pop('pads')),
-            groups=attributes.pop('group'))
+            groups=int(attributes.pop('group')))
         _expect(not attributes, f'no attributes {sorted(attributes)}')
         if is_readout:
             self.layers.append(layer)

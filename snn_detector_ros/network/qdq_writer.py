@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, TensorProto, helper
 
+from snn_detector_ros.network.graph_writer import GraphWriter
 from snn_detector_ros.network.layers import (
     IMAGE,
     Add,
@@ -57,16 +58,16 @@ def _value_info(name: str, dtype: int, shape: Shape) -> Any:
     return helper.make_tensor_value_info(name, dtype, [1, channels, height, width])
 
 
-class _Writer:
-    """Collects nodes and initializers, layer by layer."""
+class _Writer(GraphWriter):
+    """Writes layer by layer."""
 
     def __init__(self, network: SpikingNetwork) -> None:
+        super().__init__(CHANNEL_AXIS)
         self.network = network
-        self.nodes: list[NodeProto] = []
-        self.initializers: list[TensorProto] = []
-        self._constant('one', np.float32(1))
-        self._constant('zero_level', np.uint8(0))
-        self._constant('max_level', np.uint8(min(network.code.max_level, 255)))
+        # No layer has a name with a slash, so constants and inner tensors take no layer's name.
+        self._one = self._constant('/one', np.float32(1))
+        self._zero = self._constant('/zero_level', np.uint8(0))
+        self._top = self._constant('/max_level', np.uint8(network.code.max_level))
 
     def add(self, layer: object) -> None:
         match layer:
@@ -87,10 +88,7 @@ class _Writer:
                     f'{layer.name}/scales', scales)], layer.name, mode='nearest',
                     nearest_mode='floor', coordinate_transformation_mode='asymmetric')
             case Slice():
-                bounds = [self._constant(f'{layer.name}/{key}', np.array([value], dtype=np.int64))
-                          for key, value in (('start', layer.start), ('stop', layer.stop),
-                                             ('axis', CHANNEL_AXIS))]
-                self._node('Slice', [layer.source, *bounds], layer.name)
+                self._slice(layer, layer.source)
 
     def _convolution(self, conv: Convolution) -> None:
         if conv.threshold is None:
@@ -113,18 +111,9 @@ class _Writer:
             self._quantized(membrane, conv.name)
 
     def _dequantized(self, layer: Convolution | Add, index: int) -> str:
-        return self._node('DequantizeLinear', [layer.sources[index], 'one', 'zero_level'],
+        return self._node('DequantizeLinear', [layer.sources[index], self._one, self._zero],
                           f'{layer.name}/input{index}')
 
     def _quantized(self, tensor: str, name: str) -> None:
-        unclipped = self._node('QuantizeLinear', [tensor, 'one', 'zero_level'], f'{name}/fired')
-        self._node('Clip', [unclipped, 'zero_level', 'max_level'], name)
-
-    def _node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(
-            helper.make_node(operator, inputs, [output], name=output, **attributes))
-        return output
-
-    def _constant(self, name: str, value: Any) -> str:
-        self.initializers.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
+        unclipped = self._node('QuantizeLinear', [tensor, self._one, self._zero], f'{name}/fired')
+        self._node('Clip', [unclipped, self._zero, self._top], name)

@@ -7,6 +7,8 @@ Checked once, when a network is made or loaded; afterwards engines may rely on a
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from snn_detector_ros.errors import NetworkError
@@ -28,10 +30,16 @@ MAX_LEVEL = 255
 #: A threshold above this, or a level times a threshold above 2^22, would round in float32.
 MAX_THRESHOLD = 32767
 MAX_LEVEL_TIMES_THRESHOLD = 1 << 22
-MAX_ACCUMULATOR = (1 << 31) - 1
+#: What int32 holds, less the half threshold by which biases differ with the initial membrane.
+MAX_ACCUMULATOR = (1 << 31) - 1 - MAX_THRESHOLD // 2
 MAX_SIDE = 8192
 MAX_LAYERS = 4096
-MAX_TENSOR_ELEMENTS = 1 << 30
+MAX_CHANNELS = 1 << 16
+MAX_FACTOR = 16
+#: Of all layers for one picture. A network at the first limit takes about 1 GB; YOLOv5m has 0.9 of
+#: it at 1280 px. Operations are products and comparisons in windows.
+MAX_LEVELS = 1 << 28
+MAX_OPERATIONS = 1 << 40
 
 
 def validate(network: SpikingNetwork) -> None:
@@ -59,7 +67,10 @@ def check_shapes(network: SpikingNetwork, input_size: tuple[int, int]) -> dict[s
     height, width = input_size
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise NetworkError(IMAGE, f'input size {height}x{width}: sides must be 1..{MAX_SIDE} px')
+    if network.image_channels < 1:
+        raise NetworkError(IMAGE, 'the first convolution reads no channel')
     shapes: dict[str, Shape] = {IMAGE: (height, width, network.image_channels)}
+    levels = operations = 0
     for layer in network.layers:
         inputs = tuple(shapes[source] for source in layer.sources)
         _check_inputs(layer, inputs)
@@ -68,8 +79,13 @@ def check_shapes(network: SpikingNetwork, input_size: tuple[int, int]) -> dict[s
             raise NetworkError(
                 layer.name, f'output would be {shape} for a picture of {height}x{width}: '
                 'use a larger input size')
-        if int(np.prod(shape, dtype=np.int64)) > MAX_TENSOR_ELEMENTS:
-            raise NetworkError(layer.name, f'output of {shape} is too large: use a smaller input')
+        levels += prod(shape)
+        operations += prod(shape) * _window_operations(layer)
+        if shape[2] > MAX_CHANNELS or levels > MAX_LEVELS or operations > MAX_OPERATIONS:
+            raise NetworkError(
+                layer.name, f'output of {shape}: the network is too large, with {levels:.1e} '
+                f'levels and {operations:.1e} operations a picture up to here; use a smaller '
+                'input size')
         shapes[layer.name] = shape
     return shapes
 
@@ -82,6 +98,17 @@ def accumulator_bound(conv: Convolution, max_level: int) -> int:
     """
     weights = np.abs(conv.weight.astype(np.int64)).reshape(len(conv.weight), -1).sum(axis=1)
     return int((weights * max_level + np.abs(conv.bias.astype(np.int64))).max())
+
+
+def _window_operations(layer: Layer) -> int:
+    """Return the products, or comparisons, that one output of a layer takes."""
+    match layer:
+        case Convolution():
+            return prod(layer.weight.shape[1:])
+        case MaxPool():
+            return prod(layer.kernel)
+        case _:
+            return 0
 
 
 def _check_code(network: SpikingNetwork) -> None:
@@ -103,8 +130,10 @@ def _check_graph(network: SpikingNetwork) -> None:
     known = {IMAGE}
     readouts = set()
     for layer in network.layers:
-        if not layer.name or layer.name in known:
-            raise NetworkError(layer.name or 'network', 'layer names must be unique, not empty')
+        if not layer.name or layer.name in known or '/' in layer.name or (
+                not layer.name.isprintable()):
+            raise NetworkError(ascii(layer.name), 'layer names must be unique, printable, not '
+                               'empty and without a slash')
         for source in layer.sources:
             if source not in known or source in readouts:
                 raise NetworkError(layer.name, f'reads `{source}`, which is no earlier layer of '
@@ -139,8 +168,9 @@ def _check_inputs(layer: Layer, inputs: tuple[Shape, ...]) -> None:
                 raise NetworkError(layer.name, f'joins tensors of {inputs}: height and width '
                                    'must agree; is the input size a multiple of all strides?')
         case Upsample():
-            if not 1 <= layer.factor <= 16:
-                raise NetworkError(layer.name, f'factor {layer.factor}: 1..16 is supported')
+            if not 1 <= layer.factor <= MAX_FACTOR:
+                raise NetworkError(
+                    layer.name, f'factor {layer.factor}: 1..{MAX_FACTOR} is supported')
         case Slice():
             if not 0 <= layer.start < layer.stop <= inputs[0][2]:
                 raise NetworkError(layer.name, f'channels {layer.start}:{layer.stop} of '
@@ -182,13 +212,16 @@ def _check_thresholds(conv: Convolution, max_level: int) -> None:
 
 def _check_outputs(network: SpikingNetwork, shapes: dict[str, Shape]) -> None:
     readouts = {conv.name for conv in network.convolutions if conv.is_readout}
-    if not network.outputs or set(network.outputs) != readouts:
+    if not network.outputs or sorted(network.outputs) != sorted(readouts):
         raise NetworkError('outputs', f'{network.outputs} must be exactly the readouts '
                            f'{sorted(readouts)}')
+    for name in network.class_names:
+        if not name.isprintable():
+            raise NetworkError('class names', f'{name!a} cannot be printed: rename the class')
     if network.head is None:
         return
-    if not network.class_names:
-        raise NetworkError('head', 'a detection head needs the names of the classes')
+    if not network.class_names or not network.head.levels:
+        raise NetworkError('head', 'a detection head needs readouts and the names of the classes')
     for level in network.head.levels:
         if level.readout not in readouts:
             raise NetworkError('head', f'`{level.readout}` is no readout of the network')

@@ -16,17 +16,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from rclpy.signals import SignalHandlerOptions
 
 from snn_detector_ros.detection.detector import Detector
 from snn_detector_ros.errors import SnnDetectorError
@@ -35,11 +32,11 @@ from snn_detector_ros.ros.cv_bridge_adapter import ImageReader
 from snn_detector_ros.ros.descriptors import declare
 from snn_detector_ros.ros.diagnostics import Condition, diagnostics
 from snn_detector_ros.ros.inputs import Inputs
-from snn_detector_ros.ros.malloc import keep_large_blocks
 from snn_detector_ros.ros.managed_node import ManagedNode
 from snn_detector_ros.ros.monitor import Monitor
 from snn_detector_ros.ros.outputs import Outputs
 from snn_detector_ros.ros.parameters import PARAMETERS, Settings
+from snn_detector_ros.ros.session import explain, run_program
 from snn_detector_ros.ros.stop_signal import StopSignal
 from snn_detector_ros.ros.worker import Job, Worker
 
@@ -98,7 +95,7 @@ class SnnDetectorNode(ManagedNode):
             detector = self._load(self._settings)
             self._outputs = Outputs(self)
         except Exception as error:
-            self._model_problem = _explain(error)
+            self._model_problem = explain(error)
             self.get_logger().error(f'cannot configure: {self._model_problem}')
             return _FAILURE
         self._install(detector)
@@ -115,7 +112,7 @@ class SnnDetectorNode(ManagedNode):
         try:
             self._inputs.follow_publishers(self._settings.image_transport)
         except Exception as error:
-            self.get_logger().error(f'cannot activate: {_explain(error)}')
+            self.get_logger().error(f'cannot activate: {explain(error)}')
             self._stop()
             return _FAILURE
         return super().on_activate(state)
@@ -209,11 +206,11 @@ class SnnDetectorNode(ManagedNode):
             self._pending = settings, self._load(settings) if reload else None
         except Exception as error:
             self._refuse(error)
-            return SetParametersResult(successful=False, reason=_explain(error))
+            return SetParametersResult(successful=False, reason=explain(error))
         return SetParametersResult(successful=True)
 
     def _refuse(self, error: Exception) -> None:
-        self._refusal = _explain(error)
+        self._refusal = explain(error)
         self._monitor.count(monitor.REFUSED_PARAMETERS)
         self.get_logger().warning(f'parameters refused: {self._refusal}')
 
@@ -285,34 +282,20 @@ def _of_table(parameters: list[Parameter]) -> dict[str, Any]:
             if parameter.name in PARAMETERS}
 
 
-def _explain(error: Exception) -> str:
-    """Return an error in one line; with its type, unless its text was written to do without."""
-    text = str(error) if isinstance(error, SnnDetectorError) else f'{type(error).__name__}: {error}'
-    return ' '.join(text.split())
-
-
-def main(arguments: list[str] | None = None) -> int:
+def main(*, stop: StopSignal | None = None) -> int:
     """
-    Run the node until SIGINT or SIGTERM.
+    Run the node until SIGINT or SIGTERM; see :func:`.session.run_program`.
 
-    :param arguments: command line without the program's name; ``sys.argv`` if None.
-    :returns: exit status: 0, or 1 if a parameter given at start is not allowed.
+    :returns: exit status: 0, or 1 if ROS 2 does not start or a parameter is not allowed.
     """
-    stop = StopSignal()
-    keep_large_blocks()
-    try:
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-        node = SnnDetectorNode()
-    except (SnnDetectorError, ParameterException) as error:
-        print(f'snn_detector: {_explain(error)}', file=sys.stderr)
-        rclpy.try_shutdown()
-        return 1
+    return run_program('snn_detector', _run, stop)
+
+
+def _run(stop: StopSignal) -> None:
+    node = SnnDetectorNode()
     node.start()
     _spin(node, stop)
     node.destroy_node()
-    rclpy.try_shutdown()
-    stop.ignore_further()
-    return 0
 
 
 def _spin(node: SnnDetectorNode, stop: StopSignal) -> None:

@@ -14,17 +14,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import rclpy
-from rclpy.exceptions import ParameterException
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
-from snn_detector_ros.errors import SnnDetectorError
 from snn_detector_ros.media.bags import Bag, is_bag
 from snn_detector_ros.media.schedule import Schedule
 from snn_detector_ros.media.sources import SourceError, open_playlist
-from snn_detector_ros.ros.malloc import keep_large_blocks
 from snn_detector_ros.ros.player_options import PlayerOptions
+from snn_detector_ros.ros.session import run_program
 from snn_detector_ros.ros.sim_clock import SimClock
 from snn_detector_ros.ros.stop_signal import StopSignal
 from snn_detector_ros.ros.tracks import BagTrack, FrameTrack, Track
@@ -105,26 +101,22 @@ def run(node: Node, stopped: Callable[[], bool]) -> None:
         print(f'player: {schedule.lateness()}', flush=True)
 
 
-def main(args: list[str] | None = None) -> int:
+def main(*, stop: StopSignal | None = None) -> int:
     """
-    Run the player until the end of its input.
+    Run the player until the end of its input, or SIGINT or SIGTERM.
 
-    :returns: 0, or 1 if the input could not be read to its end.
+    :returns: exit status: 0, or 1 if the input could not be read to its end.
     """
-    keep_large_blocks()
-    stop = StopSignal()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    return run_program('player', _run, stop)
+
+
+def _run(stop: StopSignal) -> None:
     # Nothing can be set while it plays, so nothing has to listen for it.
     node = Node('player', start_parameter_services=False)
     try:
         run(node, stop.came)
-    except (SnnDetectorError, ParameterException) as error:
-        node.get_logger().fatal(str(error))
-        return 1
     finally:
         node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
 
 
 if __name__ == '__main__':

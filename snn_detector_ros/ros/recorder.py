@@ -18,21 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 
 from snn_detector_ros.detection.recording import AnnotatedVideo, write_pictures
 from snn_detector_ros.detection.types import Detections
-from snn_detector_ros.errors import SnnDetectorError
 from snn_detector_ros.ros.compressed_images import read_compressed_image
 from snn_detector_ros.ros.images import convert_to_bgr, read_image
-from snn_detector_ros.ros.malloc import keep_large_blocks
 from snn_detector_ros.ros.messages import Detection2DArray
+from snn_detector_ros.ros.session import run_program
 from snn_detector_ros.ros.stop_signal import StopSignal
 
 #: Images that may wait for their detections; older ones were dropped by the detector.
@@ -159,16 +156,12 @@ def record(node: Node, recorder: Recorder, stopped: Callable[[], bool]) -> None:
             print(f'  {recorder}', flush=True)
 
 
-def main(args: list[str] | None = None) -> int:
+def run(stop: StopSignal) -> None:
     """
-    Record until SIGINT or SIGTERM.
+    Read the parameters, record until asked to stop, and write everything.
 
-    :returns: 0, or 1 if the video could not be written.
+    :raises SnnDetectorError: if the video cannot be written.
     """
-    os.nice(NICENESS)
-    keep_large_blocks()
-    stop = StopSignal()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = Node('recorder', start_parameter_services=False)
     try:
         directory = Path(node.declare_parameter('directory', '.').value)
@@ -185,13 +178,18 @@ def main(args: list[str] | None = None) -> int:
             summary |= {'video': str(video.path), 'contact_sheet': str(sheet),
                         'pictures': [str(path) for path in pictures]}
         (directory / 'run.json').write_text(json.dumps(summary, indent=1), encoding='utf-8')
-    except SnnDetectorError as error:
-        node.get_logger().fatal(str(error))
-        return 1
     finally:
         node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+
+
+def main() -> int:
+    """
+    Record until SIGINT or SIGTERM.
+
+    :returns: exit status: 0, or 1 if the video could not be written.
+    """
+    os.nice(NICENESS)
+    return run_program('recorder', run)
 
 
 if __name__ == '__main__':

@@ -18,17 +18,10 @@ import torch
 from torch import nn
 
 from snn_detector_ros.errors import ConfigurationError
-from snn_detector_ros.training.anchors import Anchors, as_anchors
 from snn_detector_ros.training.checkpoint import replace_file
-from snn_detector_ros.training.yolov5 import SCALES, STRIDES, BoxDecoder, YoloV5
+from snn_detector_ros.training.yolov5 import STRIDES, BoxDecoder, YoloV5
 
 OPSET = 17
-
-# YOLOv5's anchors for COCO, px.
-COCO_ANCHORS: Anchors = as_anchors((
-    ((10, 13), (16, 30), (33, 23)),
-    ((30, 61), (62, 45), (59, 119)),
-    ((116, 90), (156, 198), (373, 326))))
 
 
 def export_onnx(
@@ -57,34 +50,6 @@ def export_onnx(
     }
     decoded = nn.Sequential(copy.deepcopy(model), BoxDecoder(model.head.anchors, size)).eval()
     replace_file(path, lambda file: _write(decoded, file, size, metadata))
-
-
-def random_detector(
-        path: Path, *, model: str = 'yolov5s-relu', classes: int = 80, size: tuple[int, int],
-        seed: int = 0) -> None:
-    """
-    Write a detector with random weights, for measuring speed.
-
-    Batch statistics are taken from noise, so that activations have the spread of a trained network.
-
-    :param path: ONNX file to write.
-    :param model: a key of ``SCALES``.
-    :param classes: number of classes.
-    :param size: height and width of the input in px.
-    :param seed: seed of the weights.
-    """
-    if model not in SCALES:
-        raise ConfigurationError(f'unknown model {model!r}; choose one of {", ".join(SCALES)}')
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
-        detector = YoloV5(SCALES[model], classes, COCO_ANCHORS)
-        for layer in detector.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.momentum = None
-        detector.train()(torch.rand(2, 3, 320, 320))
-    export_onnx(
-        detector, path, names=[f'class{k}' for k in range(classes)], size=size,
-        training={'weights': 'random', 'seed': seed})
 
 
 def _write(

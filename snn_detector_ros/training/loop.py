@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.training.checkpoint import load_checkpoint, replace_file, save_checkpoint
 from snn_detector_ros.training.data_loader import (
     PictureCache,
@@ -109,12 +110,17 @@ class Trainer:
         :raises ConfigurationError: if it is missing, damaged or of another network.
         """
         state = load_checkpoint(self.checkpoint)
-        self.model.load_state_dict(state['model'])
-        self.average.model.load_state_dict(state['average'])
-        self.average.updates = state['updates']
-        self.optimizer.load_state_dict(state['optimizer'])
-        for name, value in state['position'].items():
-            setattr(self, name, value)
+        try:
+            self.model.load_state_dict(state['model'])
+            self.average.model.load_state_dict(state['average'])
+            self.average.updates = state['updates']
+            self.optimizer.load_state_dict(state['optimizer'])
+            for name, value in state['position'].items():
+                setattr(self, name, value)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise ConfigurationError(
+                f'{self.checkpoint} is of another network or release; train anew: {error}'
+            ) from error
         lines = self.log.read_text().splitlines()[:self.epoch] if self.log.exists() else []
         replace_file(self.log, lambda file: file.write_text(''.join(f'{x}\n' for x in lines)))
 
@@ -151,14 +157,15 @@ class Trainer:
         print(json.dumps(record), flush=True)
         position = ('epoch', 'steps', 'progress', 'elapsed', 'pixel_seconds', 'best')
         average = self.average.model.state_dict()
-        save_checkpoint(self.checkpoint, {
-            'model': self.model.state_dict(), 'average': average,
-            'updates': self.average.updates, 'optimizer': self.optimizer.state_dict(),
-            'position': {name: getattr(self, name) for name in position}})
+        # The best goes first: a kill in between repeats an epoch, and forgets none.
         if is_best:
             save_checkpoint(self.best_weights, {'average': average, 'record': record})
             if self.on_best is not None:
                 self.on_best(self.average.model, record)
+        save_checkpoint(self.checkpoint, {
+            'model': self.model.state_dict(), 'average': average,
+            'updates': self.average.updates, 'optimizer': self.optimizer.state_dict(),
+            'position': {name: getattr(self, name) for name in position}})
 
     def _train(self, size: int, end: float) -> dict[str, float]:
         options, start = self.options, self.progress

@@ -54,6 +54,13 @@ def test_topics_and_namespace_are_passed_on():
     assert node.arguments == ['--log-level', 'debug']
 
 
+@pytest.mark.parametrize('text', ['true', 'True'])
+def test_booleans_are_written_as_in_yaml_or_in_python(text):
+    node = run_launch_file(
+        LAUNCH_FILE, {'use_sim_time': text, 'spinning': text}).node('detector_node')
+    assert node.parameters == {'use_sim_time': True, 'spinning': True}
+
+
 def test_a_choice_that_does_not_exist_is_refused():
     with pytest.raises(LookupError, match='quantum'):
         run_launch_file(LAUNCH_FILE, {'engine': 'quantum'})

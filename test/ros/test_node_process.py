@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -38,8 +39,12 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     yield start
     for process in processes:
-        process.kill()
-        process.wait()
+        # A killed process would leave its shared memory behind.
+        process.terminate()
+        try:
+            process.communicate(timeout=DEADLINE)
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize('numbers', [
@@ -83,3 +88,50 @@ def test_a_wrong_parameter_at_start_is_one_sentence(parameter, reason):
     assert done.returncode == 1
     assert reason in done.stderr
     assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('words, reason', [
+    (['--params-file', 'absent.yaml'], 'absent.yaml'), (['--nonsense'], '--nonsense')])
+def test_a_wrong_command_line_is_one_sentence(words, reason):
+    done = subprocess.run([*command(), *words], capture_output=True, text=True, timeout=DEADLINE,
+                          check=False)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith('snn_detector: ROS 2 does not start: ') and reason in last
+    assert 'Traceback' not in done.stderr
+
+
+def test_a_home_that_cannot_be_written_is_named():
+    environment = {**os.environ, 'HOME': '/proc'}
+    environment.pop('ROS_LOG_DIR', None)
+    done = subprocess.run(command(), capture_output=True, text=True, timeout=DEADLINE,
+                          check=False, env=environment)
+    assert done.returncode == 1
+    assert '/proc/.ros/log' in done.stderr and 'ROS_LOG_DIR' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def run_program(prelude: str) -> subprocess.CompletedProcess[str]:
+    """Run the program of the node as its installed script does, after some more lines."""
+    script = f'import sys\nfrom snn_detector_ros.ros import programs\n{prelude}\n'
+    return subprocess.run(
+        [sys.executable, '-c', script + 'sys.exit(programs.detector_node())'],
+        capture_output=True, text=True, timeout=DEADLINE, check=False)
+
+
+def test_a_signal_during_the_imports_ends_the_program_cleanly():
+    done = run_program(
+        'import os, signal\n'
+        'import_module = programs.import_module\n'
+        'def interrupted(name):\n'
+        '    os.kill(os.getpid(), signal.SIGINT)\n'
+        '    return import_module(name)\n'
+        'programs.import_module = interrupted')
+    assert done.returncode == 0, done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_without_ros_the_program_says_where_to_find_it():
+    done = run_program('sys.modules["rclpy"] = None')
+    assert done.returncode == 1
+    assert done.stderr.startswith('node: ROS 2 (rclpy) is not found: source /opt/ros/')
