@@ -2,8 +2,8 @@
 """
 How many events a second each decoder reads, next to public decoders, in one process and run.
 
-Our decoders and `evt3` get the stream in packets, as a topic delivers it; `faery` and `expelliarmus`
-read files only. What is not installed is left out and named:
+Our decoders and `evt3` get the stream in packets, as a topic delivers it; `faery` and
+`expelliarmus` read files only. What is not installed is left out and named:
 
     pip install --no-deps evt3 faery expelliarmus
     python -m benchmarks.events
@@ -27,15 +27,13 @@ from snn_detector_ros.events.types import new_registers
 from snn_detector_ros.events.words import FORMS, HAVE_NATIVE, decode_words_numpy
 
 WIDTH, HEIGHT = 1280, 720
-RAW_HEADERS = {
-    'evt3': f'% evt 3.0\n% format EVT3;height={HEIGHT};width={WIDTH}\n% geometry {WIDTH}x{HEIGHT}\n% end\n',
-    'evt2': f'% evt 2.0\n% format EVT2;height={HEIGHT};width={WIDTH}\n% geometry {WIDTH}x{HEIGHT}\n% end\n',
-}
+RAW_FORMATS = {'evt3': ('3.0', 'EVT3'), 'evt2': ('2.0', 'EVT2')}
 
 
 def words_of(columns: list[NDArray[Any]], sent: list[NDArray[np.bool_]], dtype: str) -> bytes:
     """Interleave the columns [N] of words, event by event, leaving out what is not sent."""
-    return np.stack(columns, 1)[np.stack(sent, 1)].astype(dtype).tobytes()
+    words = np.stack([column.astype(dtype) for column in columns], 1)
+    return words[np.stack(sent, 1)].tobytes()
 
 
 def make_streams(count: int, rng: np.random.Generator) -> dict[str, tuple[str, bytes]]:
@@ -50,7 +48,8 @@ def make_streams(count: int, rng: np.random.Generator) -> dict[str, tuple[str, b
     every, changes = np.ones(count, bool), np.append(True, np.diff(t) > 0)
     slow = np.append(True, np.diff(t >> 6) > 0)
     high, low = 0x8000 | t >> 12 & 0xfff, 0x6000 | t & 0xfff
-    masks = [rng.integers(0, 1 << size, count) for size in (12, 12, 8)]
+    masks = [rng.integers(0, 1 << size, count) & rng.integers(0, 1 << size, count)
+             for size in (12, 12, 8)]
     event = p << 28 | (t & 63) << 22 | x << 11 | y
     address = y << 16 | x
     return {
@@ -88,11 +87,13 @@ def decode_numpy(encoding: str, packets: list[bytes]) -> int:
 def opponents(
     encoding: str, packets: list[bytes], folder: Path,
 ) -> dict[str, Callable[[], int]]:
-    """Return what else is installed and reads this encoding: name -> function that counts events."""
-    if encoding not in RAW_HEADERS:
+    """Return what else is installed and reads this encoding: name -> run that counts events."""
+    if encoding not in RAW_FORMATS:
         return {}
-    path = folder / f'{encoding}.raw'
-    path.write_bytes(RAW_HEADERS[encoding].encode() + b''.join(packets))
+    path, (version, format_) = folder / f'{encoding}.raw', RAW_FORMATS[encoding]
+    header = (f'% evt {version}\n% format {format_};height={HEIGHT};width={WIDTH}\n'
+              f'% geometry {WIDTH}x{HEIGHT}\n% end\n')
+    path.write_bytes(header.encode() + b''.join(packets))
     runs: dict[str, Callable[[], int]] = {}
     if encoding == 'evt3' and (evt3 := _installed('evt3')):
         def feed() -> int:
@@ -117,6 +118,7 @@ def _installed(name: str) -> Any:
 
 
 def main() -> None:
+    """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition('\n\n')[0])
     parser.add_argument('--events', type=int, default=500_000, help='events of a stream')
     parser.add_argument('--packet', type=int, default=65_536, help='bytes of a packet')

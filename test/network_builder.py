@@ -82,7 +82,8 @@ class NetworkBuilder:
             input_size=self.input_size, layers=tuple(self.layers), outputs=outputs,
             head=YoloV5Head((HeadLevel(outputs[0], 4, ((8.0, 8.0), (16.0, 12.0))),))
             if head else None,
-            class_names=('cat', 'dog') if head else (), provenance={'made by': 'a test'})
+            class_names=('cat', 'dog') if head else (), provenance={'made by': 'a test'},
+            firing_rates={layer.name: 0.25 for layer in self.layers})
 
     def _add(self, layer: Layer, channels: int) -> str:
         self.layers.append(layer)

@@ -38,6 +38,15 @@ def test_convert_says_first_that_it_cannot_write(
     assert 'cannot be written' in capsys.readouterr().err
 
 
+def test_inspect_shows_the_rates_of_calibration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    save(small_detector(), tmp_path / 'model.onnx')
+    assert main(['inspect', str(tmp_path / 'model.onnx')]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith('conv0 ')]
+    assert rows[0].endswith(' 0.2500')
+
+
 def test_inspect_lists_layers_and_rates(
     tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:

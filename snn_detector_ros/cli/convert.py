@@ -12,12 +12,14 @@ import argparse
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from snn_detector_ros.cli.firing_rates import mean_rates, measure
 from snn_detector_ros.conversion import FloatNetwork, SuhdOptions, convert, read_onnx
 from snn_detector_ros.conversion.detect_head import Anchors, check_anchors
 from snn_detector_ros.datasets.image_folder import list_images, read_bgr
@@ -25,6 +27,9 @@ from snn_detector_ros.detection.letterbox import Letterbox
 from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.network import SpikingNetwork
 from snn_detector_ros.network.model_file import save
+
+#: Calibration pictures that firing rates are measured on.
+MEASURED_PICTURES = 50
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,8 +82,10 @@ def run(options: argparse.Namespace) -> int:
         input_size=tuple(options.input_size) if options.input_size else None,
         anchors=_anchors(options.anchors),
         class_names=options.names.split(',') if options.names else None)
-    pictures = Pictures(_choose(list_images(options.calibration), options.limit), network)
-    spiking = convert(network, pictures, suhd)
+    paths = _choose(list_images(options.calibration), options.limit)
+    spiking = convert(network, Pictures(paths, network), suhd)
+    frames = measure(spiking, _choose(paths, MEASURED_PICTURES))
+    spiking = replace(spiking, firing_rates=mean_rates(frames))
     save(spiking, options.output)
     for line in summary(spiking, options.output):
         print(line)

@@ -2,20 +2,20 @@
 """
 Print the layers of a spiking network.
 
-Firing rates come from one run of each picture given; without pictures, the columns are left out.
+Firing rates are those of the calibration pictures, or of pictures that are given.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from snn_detector_ros.datasets.image_folder import list_images, read_bgr
-from snn_detector_ros.detection.letterbox import Letterbox
-from snn_detector_ros.engines import FiringStatistics, make_engine
+from snn_detector_ros.cli.firing_rates import mean_rates, measure
+from snn_detector_ros.datasets.image_folder import list_images
+from snn_detector_ros.engines import FiringStatistics
 from snn_detector_ros.network import Convolution, SpikingNetwork
 from snn_detector_ros.network.model_file import load
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``snn-detector inspect``."""
     parser.add_argument('model', type=Path, help='a spiking network (ONNX)')
     parser.add_argument('--images', type=Path, metavar='DIR',
-                        help='pictures to measure firing rates on')
+                        help='measure firing rates on these instead')
     parser.add_argument('--limit', type=int, default=20, metavar='N',
                         help='use at most N pictures (default: %(default)s)')
 
@@ -32,13 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the table."""
     network = load(options.model)
-    frames = _measure(network, options.images, options.limit) if options.images else []
+    pictures = list_images(options.images)[:options.limit] if options.images else []
+    frames = measure(network, pictures)
     for line in report(network, frames):
         print(line)
     return 0
 
 
-def report(network: SpikingNetwork, frames: list[FiringStatistics]) -> Iterable[str]:
+def report(network: SpikingNetwork, frames: list[FiringStatistics]) -> Iterator[str]:
     """
     Yield the lines of the report.
 
@@ -51,7 +52,7 @@ def report(network: SpikingNetwork, frames: list[FiringStatistics]) -> Iterable[
     for key, value in network.provenance.items():
         yield f'  {key}: {value}'
     shapes = network.shapes()
-    rates = _rates(frames)
+    rates = mean_rates(frames) or network.firing_rates
     yield (f'{"layer":28} {"operation":14} {"output":>12} {"step min":>9} {"step max":>9} '
            f'{"theta":>11} {"spikes/neuron/step":>19}')
     for layer in network.layers:
@@ -72,20 +73,3 @@ def report(network: SpikingNetwork, frames: list[FiringStatistics]) -> Iterable[
         yield (f'mean of {len(frames)} pictures: {mean[0]:.4f} spikes/neuron/step, '
                f'{mean[1] / 1e6:.2f} M spikes, {mean[2] / 1e6:.0f} M synaptic operations, '
                f'estimated {mean[3] * 1e3:.2f} mJ (float network {mean[4] * 1e3:.2f} mJ)')
-
-
-def _rates(frames: list[FiringStatistics]) -> dict[str, float]:
-    if not frames:
-        return {}
-    return {layer.name: float(np.mean([frame.layers[index].rate for frame in frames]))
-            for index, layer in enumerate(frames[0].layers)}
-
-
-def _measure(network: SpikingNetwork, folder: Path, limit: int) -> list[FiringStatistics]:
-    engine = make_engine('auto', network)
-    letterbox = Letterbox(engine.input_size)
-    frames = []
-    for path in list_images(folder)[:limit]:
-        engine.run(letterbox(read_bgr(path)))
-        frames.append(engine.firing())
-    return frames

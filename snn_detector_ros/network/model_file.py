@@ -126,6 +126,8 @@ def _metadata(network: SpikingNetwork) -> dict[str, Any]:
         # Nine digits give every float32 back unchanged.
         'steps': {conv.name: [float(f'{step:.9g}') for step in conv.step]
                   for conv in network.convolutions if not conv.is_readout},
+        'firing_rates': {name: float(f'{rate:.4g}')
+                         for name, rate in network.firing_rates.items()},
         'provenance': dict(network.provenance),
     }
 
@@ -153,6 +155,8 @@ def _network(metadata: Mapping[str, Any], model: ModelProto) -> SpikingNetwork:
         outputs=tuple(output.name for output in model.graph.output),
         head=_head(metadata['head']),
         class_names=tuple(str(name) for name in metadata['class_names']),
+        firing_rates={str(name): float(rate)
+                      for name, rate in metadata['firing_rates'].items()},
         provenance={str(key): str(value) for key, value in metadata['provenance'].items()},
     )
 

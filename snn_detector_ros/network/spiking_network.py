@@ -44,6 +44,8 @@ class SpikingNetwork:
     :param head: how readouts become boxes; None leaves them raw.
     :param class_names: names of the classes, by index.
     :param provenance: free text facts for the reader: origin, licence, calibration, date.
+    :param firing_rates: mean spikes per neuron and time step of each firing layer on the
+        calibration pictures; empty if not measured.
     """
 
     name: str
@@ -55,6 +57,7 @@ class SpikingNetwork:
     head: YoloV5Head | None = None
     class_names: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
+    firing_rates: Mapping[str, float] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Layer:
         """Return the layer called ``name``."""
