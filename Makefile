@@ -43,4 +43,4 @@ clean:  ## Remove what builds and runs left behind, but not the environment
 
 distclean: clean  ## Remove the environment too
 	rm -rf '$(VENV)'
-	find snn_detector_ros -name '_native.*.so' -delete
+	find snn_detector_ros -name '_*.so' -delete

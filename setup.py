@@ -17,9 +17,11 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={NAME: ['py.typed']},
-    # Loops over pixels and levels; without a compiler the package falls back to numpy.
-    ext_modules=[Extension(
-        f'{NAME}._native', [f'{NAME}/_native.c'], extra_compile_args=['-O3'], optional=True)],
+    # Loops over pixels, levels and events; without a compiler the package falls back to numpy.
+    ext_modules=[
+        Extension(f'{NAME}.{module}', [f'{NAME}/{module}.c'], extra_compile_args=['-O3'],
+                  optional=True)
+        for module in ('_native', '_events')],
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),

@@ -52,14 +52,15 @@ static void count_histogram(const uint8_t *levels, size_t n, const uint8_t *tabl
 #ifdef HAVE_X86
 #define VBMI __attribute__((target("avx512f,avx512bw,avx512vbmi")))
 
-/* The same for levels below 128: 64 table look-ups an instruction, two vectors a table. Spikes are
+/* The same where all levels from 127 on fire alike: 64 table look-ups an instruction, two vectors a
+ * table. Spikes are
  * summed as bytes for as long as these cannot overflow. Inlined with a constant number of steps, so
  * that tables and sums stay in registers: then this is as fast as reading the levels. */
 VBMI __attribute__((always_inline)) static inline void
 count_steps(const uint8_t *levels, size_t n, const uint8_t *tables, const int steps, size_t run,
             int64_t *out)
 {
-    const __m512i zero = _mm512_setzero_si512();
+    const __m512i zero = _mm512_setzero_si512(), top = _mm512_set1_epi8(127);
     __m512i low[MAX_VBMI_STEPS], high[MAX_VBMI_STEPS], part[MAX_VBMI_STEPS], sum[MAX_VBMI_STEPS];
     for (int step = 0; step < steps; step++) {
         low[step] = _mm512_loadu_si512(tables + 256 * step);
@@ -71,7 +72,7 @@ count_steps(const uint8_t *levels, size_t n, const uint8_t *tables, const int st
         for (int step = 0; step < steps; step++)
             part[step] = zero;
         for (const uint8_t *end = levels + 64 * blocks; levels < end; levels += 64) {
-            __m512i index = _mm512_loadu_si512(levels);
+            __m512i index = _mm512_min_epu8(_mm512_loadu_si512(levels), top);
             for (int step = 0; step < steps; step++)
                 part[step] = _mm512_add_epi8(
                     part[step], _mm512_permutex2var_epi8(low[step], index, high[step]));
@@ -80,6 +81,7 @@ count_steps(const uint8_t *levels, size_t n, const uint8_t *tables, const int st
         if (!blocks) {
             /* Lanes past the end read level 0, which never fires. */
             __m512i index = _mm512_maskz_loadu_epi8(((__mmask64)1 << n) - 1, levels);
+            index = _mm512_min_epu8(index, top);
             for (int step = 0; step < steps; step++)
                 part[step] = _mm512_permutex2var_epi8(low[step], index, high[step]);
             n = 0;
@@ -116,7 +118,7 @@ static size_t vbmi_run(const uint8_t *tables, int steps)
         fits &= tables[256 * step] == 0;
         for (int level = 0; level < 256; level++) {
             int spikes = tables[256 * step + level];
-            fits &= level < 128 || spikes == 0;
+            fits &= level < 128 || spikes == tables[256 * step + 127];
             largest = spikes > largest ? spikes : largest;
         }
     }

@@ -32,8 +32,8 @@ def count_spikes(
     """
     Count the spikes of each time step that tensors of levels stand for.
 
-    :param tensors: N arrays of uint8, any shape, C-contiguous, values in [0, Q].
-    :param digit_table: spikes of each step for each level, uint8 [T, 256]; entries past Q are 0.
+    :param tensors: N arrays of uint8, any shape, C-contiguous.
+    :param digit_table: spikes of each step for each level, uint8 [T, 256].
     :returns: spikes of each tensor and step, int64 [N, T].
     """
     if _native is None:

@@ -13,8 +13,8 @@ import snn_detector_ros
 
 PACKAGE = Path(snn_detector_ros.__file__).parent
 #: Lowest first; a floor imports itself and those before it.
-FLOORS = ['errors', 'resources', 'native', 'datasets', 'media', 'network', 'conversion', 'engines',
-          'detection', 'training', 'evaluation', 'ros', 'cli']
+FLOORS = ['errors', 'resources', 'native', 'events', 'datasets', 'media', 'network', 'conversion',
+          'engines', 'detection', 'training', 'evaluation', 'ros', 'cli']
 #: Who alone may import what.
 RESERVED = {
     'torch': ('training',),

@@ -93,7 +93,7 @@ setup_run() {
     once runtime requirements/runtime.txt pip_install -r requirements/runtime.txt
     once messages "$(find "${MESSAGES[@]}" interfaces/*.py -type f)" build_messages
     once media requirements/media.txt pip_install --no-deps -r requirements/media.txt
-    once package 'setup.py setup.cfg snn_detector_ros/_native.c' install_package
+    once package 'setup.py setup.cfg snn_detector_ros/_native.c snn_detector_ros/_events.c' install_package
 }
 
 setup_test() {

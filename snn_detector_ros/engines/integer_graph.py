@@ -7,13 +7,16 @@ One ``QLinearConv`` does what T steps of accumulating and firing do. Its float32
 ``V / theta`` is then never half-way between two levels, and float32 errs by less than the distance
 to that tie while ``level * theta < 2^22``. A stem of stride 2 reads the picture as 2x2 blocks,
 which turns its few, slow channels into four times as many.
+
+``QLinearConv`` saturates at 255, not at Q. Between convolutions a level above Q therefore stands
+for Q, which adds, pools and copies keep true: ``min(min(a, Q) + min(b, Q), Q) = min(a + b, Q)``.
+Only in front of a convolution is it cut off, once for all that read the tensor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
@@ -45,7 +48,7 @@ def emit(
 
     Its input is the picture, uint8 [1, H, W, C], or [1, H / 2, W / 2, 4 C] where
     :func:`reads_blocks` holds. Its outputs are the readouts, int32 [1, h, w, Cout] without bias,
-    and the levels of the ``exposed`` layers, uint8 [1, h, w, C].
+    and the levels of the ``exposed`` layers, uint8 [1, h, w, C]; a value above Q stands for Q.
     """
     shapes = network.shapes(input_size)
     emitter = _Emitter(network, shapes, blocks=reads_blocks(network, input_size))
@@ -107,6 +110,7 @@ class _Emitter(GraphWriter):
         self.network = network
         self.shapes = shapes
         self.blocks = blocks
+        self._clips: dict[str, str] = {}  # tensor -> the same, cut off at Q
         self._one = self._constant('/one', np.float32(1))
         self._zero = self._constant('/zero_level', np.uint8(0))
         self._top = self._constant('/max_level', np.uint8(network.code.max_level))
@@ -119,8 +123,9 @@ class _Emitter(GraphWriter):
                 self._convolution(layer)
             case Add():
                 unit = [self._one, self._zero]
-                self._clipped('QLinearAdd', [
-                    layer.sources[0], *unit, layer.sources[1], *unit, *unit], layer.name)
+                self._node('QLinearAdd', [
+                    layer.sources[0], *unit, layer.sources[1], *unit, *unit], layer.name,
+                    domain=CONTRIB)
             case MaxPool():
                 self._node('NhwcMaxPool', [layer.source], layer.name, domain=CONTRIB,
                            kernel_shape=layer.kernel, strides=layer.stride, pads=layer.padding)
@@ -142,21 +147,22 @@ class _Emitter(GraphWriter):
             self._constant(f'{conv.name}/{key}', value)
             for key, value in (('weight', conv.weight), ('scale', scale),
                                ('zero', np.zeros(len(scale), dtype=np.int8)), ('bias', bias))]
-        self._clipped(
+        self._node(
             'QLinearConv',
-            [conv.source, self._one, self._zero, *constants[:3], self._one, self._zero,
-             constants[3]],
-            conv.name, channels_last=1, kernel_shape=conv.weight.shape[2:], strides=conv.stride,
-            pads=conv.padding, group=conv.groups)
+            [self._clipped(conv.source), self._one, self._zero, *constants[:3], self._one,
+             self._zero, constants[3]],
+            conv.name, domain=CONTRIB, channels_last=1, kernel_shape=conv.weight.shape[2:],
+            strides=conv.stride, pads=conv.padding, group=conv.groups)
 
     def _readout(self, conv: Convolution) -> None:
+        source = self._clipped(conv.source)
         if conv.weight.shape[2:] == (1, 1) and conv.stride == (1, 1) and conv.groups == 1 and (
                 not any(conv.padding)):
             matrix = np.ascontiguousarray(conv.weight[:, :, 0, 0].T)
             self._node('MatMulInteger', [
-                conv.source, self._constant(f'{conv.name}/weight', matrix)], conv.name)
+                source, self._constant(f'{conv.name}/weight', matrix)], conv.name)
             return
-        planar = self._node('Transpose', [conv.source], f'{conv.name}/planar', perm=[0, 3, 1, 2])
+        planar = self._node('Transpose', [source], f'{conv.name}/planar', perm=[0, 3, 1, 2])
         sums = self._node(
             'ConvInteger', [planar, self._constant(f'{conv.name}/weight', conv.weight)],
             f'{conv.name}/sums', kernel_shape=conv.weight.shape[2:], strides=conv.stride,
@@ -178,10 +184,11 @@ class _Emitter(GraphWriter):
             f'{layer.name}/shape',
             np.array([1, *self.shapes[layer.name]], dtype=np.int64))], layer.name)
 
-    def _clipped(self, operator: str, inputs: list[str], name: str, **attributes: Any) -> None:
-        """Emit an operator that saturates at 255, and the burst cap's limit Q behind it."""
-        if self.network.code.max_level == 255:
-            self._node(operator, inputs, name, domain=CONTRIB, **attributes)
-            return
-        fired = self._node(operator, inputs, f'{name}/fired', domain=CONTRIB, **attributes)
-        self._node('Clip', [fired, self._zero, self._top], name)
+    def _clipped(self, source: str) -> str:
+        """Return a tensor of levels that are at most Q; the picture stays as it is."""
+        if source == IMAGE or self.network.code.max_level == 255:
+            return source
+        if source not in self._clips:
+            self._clips[source] = self._node(
+                'Clip', [source, self._zero, self._top], f'{source}/clipped')
+        return self._clips[source]

@@ -10,6 +10,7 @@ detections have gone out.
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from snn_detector_ros.network import IMAGE, SpikingNetwork
 from snn_detector_ros.network.qdq_writer import OPSET
 from snn_detector_ros.network.validation import check_shapes, validate
 
+#: Bytes of a cache line.
+ALIGNMENT = 64
 PROVIDERS = ['CPUExecutionProvider']
 
 
@@ -60,8 +63,9 @@ class OnnxRuntimeEngine:
         self._shape = shapes[IMAGE]
         self._firing_model = FiringModel(network, self.input_size)
         self._exposed = [layer.name for layer in network.firing_layers] if statistics else []
-        self._digit_table = np.zeros((network.code.steps, 256), dtype=np.uint8)
-        self._digit_table[:, :network.code.max_level + 1] = network.code.digit_table
+        # In this engine a level above Q stands for Q.
+        self._digit_table = np.ascontiguousarray(
+            network.code.digits(np.minimum(np.arange(256), network.code.max_level)))
         self._blocks = reads_blocks(network, self.input_size)
         model = emit(network, self.input_size, self._exposed)
         self._session = _session(model.SerializeToString(), threads=threads, spinning=spinning)
@@ -70,8 +74,10 @@ class OnnxRuntimeEngine:
         self._bind_input()
         self._readouts = {name: self._bind_output(name, np.zeros((1, *shapes[name]), np.int32))
                           for name in network.outputs}
-        self._levels = {name: self._bind_output(name, np.zeros((1, *shapes[name]), np.uint8))
-                        for name in self._exposed}
+        self._levels = {name: self._bind_output(name, array) for name, array in zip(
+            self._exposed, _slab([(1, *shapes[name]) for name in self._exposed]), strict=True)}
+        self._counted = [self._levels[run.layer][..., run.channels]
+                         for run in self._firing_model.runs] if statistics else []
 
     def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.int32]]:
         check_pixels(pixels, self._shape)
@@ -84,12 +90,13 @@ class OnnxRuntimeEngine:
 
     def levels(self) -> dict[str, NDArray[np.uint8]]:
         self._require_statistics()
-        return self._levels
+        top = np.uint8(self.network.code.max_level)
+        return {name: np.minimum(levels, top) for name, levels in self._levels.items()}
 
     def firing(self) -> FiringStatistics:
         self._require_statistics()
-        tensors = [np.ascontiguousarray(self._levels[run.layer][..., run.channels])
-                   for run in self._firing_model.runs]
+        tensors = [view if view.flags.c_contiguous else np.ascontiguousarray(view)
+                   for view in self._counted]
         return self._firing_model.statistics(count_spikes(tensors, self._digit_table))
 
     def _require_statistics(self) -> None:
@@ -109,6 +116,18 @@ class OnnxRuntimeEngine:
         self._binding.bind_output(name, 'cpu', 0, array.dtype.type, array.shape,
                                   array.ctypes.data)
         return array[0]
+
+
+def _slab(shapes: list[tuple[int, ...]]) -> list[NDArray[np.uint8]]:
+    """Return arrays of uint8 that lie one after the other, which saves the CPU page look-ups."""
+    sizes = [-(-prod(shape) // ALIGNMENT) * ALIGNMENT for shape in shapes]
+    memory = np.zeros(sum(sizes) + ALIGNMENT, dtype=np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    arrays = []
+    for shape, size in zip(shapes, sizes, strict=True):
+        arrays.append(memory[start:start + prod(shape)].reshape(shape))
+        start += size
+    return arrays
 
 
 def check_exact_on_this_cpu(network: SpikingNetwork) -> None:

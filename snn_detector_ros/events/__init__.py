@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Event cameras: decoders of their encodings, recordings, windows and pictures of events."""
+
+from snn_detector_ros.events.decoder import EventDecoder
+from snn_detector_ros.events.errors import EventError
+from snn_detector_ros.events.factory import DECODERS, DecoderFactory, create_decoder
+from snn_detector_ros.events.recording import EventRecording
+from snn_detector_ros.events.representations import (
+    last_event_frame,
+    signed_histogram,
+    time_surface,
+    voxel_grid,
+)
+from snn_detector_ros.events.types import EVENT, TRIGGER, DecoderCounters, Events
+from snn_detector_ros.events.windows import CountWindows, EventWindows, TimeWindows, Window
+
+__all__ = [
+    'DECODERS', 'EVENT', 'TRIGGER', 'CountWindows', 'DecoderCounters', 'DecoderFactory',
+    'EventDecoder', 'EventError', 'EventRecording', 'EventWindows', 'Events', 'TimeWindows',
+    'Window', 'create_decoder', 'last_event_frame', 'signed_histogram', 'time_surface',
+    'voxel_grid',
+]
