@@ -163,8 +163,11 @@ class _Emitter(GraphWriter):
                 source, self._constant(f'{conv.name}/weight', matrix)], conv.name)
             return
         planar = self._node('Transpose', [source], f'{conv.name}/planar', perm=[0, 3, 1, 2])
-        sums = self._node(
-            'ConvInteger', [planar, self._constant(f'{conv.name}/weight', conv.weight)],
+        # As uint8 around 128, because older runtimes have no ConvInteger for int8 weights.
+        weight = (conv.weight.astype(np.int16) + 128).astype(np.uint8)
+        sums = self._node('ConvInteger', [
+            planar, self._constant(f'{conv.name}/weight', weight), self._zero,
+            self._constant(f'{conv.name}/middle', np.uint8(128))],
             f'{conv.name}/sums', kernel_shape=conv.weight.shape[2:], strides=conv.stride,
             pads=conv.padding, group=conv.groups)
         self._node('Transpose', [sums], conv.name, perm=[0, 2, 3, 1])
