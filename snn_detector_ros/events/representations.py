@@ -77,7 +77,7 @@ def time_surface(
     """
     size = height * width
     latest = np.full(2 * size, np.iinfo(np.int64).min)
-    np.maximum.at(latest, events['p'] * np.int64(size) + _pixels(events, width), events['t'])
+    np.maximum.at(latest, events['p'].astype(np.int64) * size + _pixels(events, width), events['t'])
     seen = latest != np.iinfo(np.int64).min
     surface = np.zeros(2 * size, np.float32)
     surface[seen] = np.exp((latest[seen] - end) / decay)
@@ -85,4 +85,5 @@ def time_surface(
 
 
 def _pixels(events: Events, width: int) -> NDArray[np.int64]:
-    return events['y'] * np.int64(width) + events['x']
+    # Widened first: numpy 1 would keep uint16, and overflow.
+    return events['y'].astype(np.int64) * width + events['x']

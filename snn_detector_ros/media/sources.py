@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ from snn_detector_ros.errors import SnnDetectorError  # noqa: E402
 
 #: Frames a second of what has no rate of its own.
 DEFAULT_RATE = 10.0
+#: OpenCV's log level for nothing at all; ours name the file and the remedy.
+SILENT = 0
 
 
 class SourceError(SnnDetectorError):
@@ -249,9 +251,11 @@ def open_playlist(
 
 
 def _open_capture(device: int | str) -> cv2.VideoCapture:
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # OpenCV moved these functions between 4.6, which Ubuntu 24.04 has, and 4.7.
+    logging: Any = getattr(cv2.utils, 'logging', cv2)
+    level = logging.getLogLevel()
+    logging.setLogLevel(SILENT)
     try:
         return cv2.VideoCapture(device)
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        logging.setLogLevel(level)
