@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from snn_detector_ros.cli.firing_rates import mean_rates, measure
+from snn_detector_ros.cli.firing_rates import measure
 from snn_detector_ros.conversion import FloatNetwork, SuhdOptions, convert, read_onnx
 from snn_detector_ros.conversion.detect_head import Anchors, check_anchors
 from snn_detector_ros.datasets.image_folder import list_images, read_bgr
 from snn_detector_ros.detection.letterbox import Letterbox
+from snn_detector_ros.engines.statistics import mean_firing
 from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.network import SpikingNetwork
 from snn_detector_ros.network.model_file import save
@@ -84,8 +85,8 @@ def run(options: argparse.Namespace) -> int:
         class_names=options.names.split(',') if options.names else None)
     paths = _choose(list_images(options.calibration), options.limit)
     spiking = convert(network, Pictures(paths, network), suhd)
-    frames = measure(spiking, _choose(paths, MEASURED_PICTURES))
-    spiking = replace(spiking, firing_rates=mean_rates(frames))
+    firing = mean_firing(measure(spiking, _choose(paths, MEASURED_PICTURES)))
+    spiking = replace(spiking, firing_rates=firing.rate_by_layer)
     save(spiking, options.output)
     for line in summary(spiking, options.output):
         print(line)

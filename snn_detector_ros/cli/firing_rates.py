@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from snn_detector_ros.datasets.image_folder import read_bgr
 from snn_detector_ros.detection.letterbox import Letterbox
 from snn_detector_ros.engines import FiringStatistics, make_engine
@@ -23,11 +21,3 @@ def measure(network: SpikingNetwork, pictures: Iterable[Path]) -> list[FiringSta
         engine.run(letterbox(read_bgr(path)))
         frames.append(engine.firing())
     return frames
-
-
-def mean_rates(frames: list[FiringStatistics]) -> dict[str, float]:
-    """Return the spikes per neuron and time step of each layer; empty without frames."""
-    if not frames:
-        return {}
-    rates = np.mean([frame.rates for frame in frames], axis=0)
-    return dict(zip(frames[0].names, rates.tolist(), strict=True))

@@ -11,11 +11,9 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from snn_detector_ros.cli.firing_rates import mean_rates, measure
+from snn_detector_ros.cli.firing_rates import measure
 from snn_detector_ros.datasets.image_folder import list_images
-from snn_detector_ros.engines import FiringStatistics
+from snn_detector_ros.engines.statistics import FiringStatistics, mean_firing
 from snn_detector_ros.network import Convolution, SpikingNetwork
 from snn_detector_ros.network.model_file import load
 
@@ -52,7 +50,8 @@ def report(network: SpikingNetwork, frames: list[FiringStatistics]) -> Iterator[
     for key, value in network.provenance.items():
         yield f'  {key}: {value}'
     shapes = network.shapes()
-    rates = mean_rates(frames) or network.firing_rates
+    firing = mean_firing(frames) if frames else None
+    rates = firing.rate_by_layer if firing else network.firing_rates
     yield (f'{"layer":28} {"operation":14} {"output":>12} {"step min":>9} {"step max":>9} '
            f'{"theta":>11} {"spikes/neuron/step":>19}')
     for layer in network.layers:
@@ -67,9 +66,9 @@ def report(network: SpikingNetwork, frames: list[FiringStatistics]) -> Iterator[
         shape = 'x'.join(str(side) for side in shapes[layer.name])
         rate = f'{rates[layer.name]:.4f}' if layer.name in rates else ''
         yield f'{layer.name:28} {operation:14} {shape:>12} {steps:19} {thresholds:>11} {rate:>19}'
-    if frames:
-        mean = [np.mean([getattr(frame, key) for frame in frames]) for key in
-                ('rate', 'spikes', 'synaptic_operations', 'energy_joules', 'ann_energy_joules')]
-        yield (f'mean of {len(frames)} pictures: {mean[0]:.4f} spikes/neuron/step, '
-               f'{mean[1] / 1e6:.2f} M spikes, {mean[2] / 1e6:.0f} M synaptic operations, '
-               f'estimated {mean[3] * 1e3:.2f} mJ (float network {mean[4] * 1e3:.2f} mJ)')
+    if firing:
+        yield (f'mean of {len(frames)} pictures: {firing.rate:.4f} spikes/neuron/step, '
+               f'{firing.spikes / 1e6:.2f} M spikes, '
+               f'{firing.synaptic_operations / 1e6:.0f} M synaptic operations, estimated '
+               f'{firing.energy_joules * 1e3:.2f} mJ '
+               f'(float network {firing.ann_energy_joules * 1e3:.2f} mJ)')

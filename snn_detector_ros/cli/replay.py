@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from snn_detector_ros.cli.bag_frames import BagFrames
 from snn_detector_ros.cli.run_tables import firing_table, latency_table
 from snn_detector_ros.detection.detector import STAGES, Detector
 from snn_detector_ros.detection.recording import AnnotatedVideo
-from snn_detector_ros.engines.statistics import FiringStatistics
+from snn_detector_ros.engines.statistics import FiringStatistics, mean_firing
 from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.media.bags import is_bag
 from snn_detector_ros.media.sources import Frame, FrameSource, TruncatedSourceError, open_source
@@ -64,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
     video = AnnotatedVideo(path, rate=args.rate or source.rate)
     replay = Replay(detector, video)
     try:
-        for frame in _progress(itertools.islice(source, args.frames or None), source, replay):
+        frames = itertools.islice(source, args.frames or None)
+        total = min(args.frames or math.inf, source.frame_count or math.inf)
+        for frame in tqdm(frames, total=total, unit='frame', disable=None):
             replay.add(frame)
     except TruncatedSourceError as error:
         print(f'snn-detector replay: {error}', file=sys.stderr)
@@ -121,19 +123,12 @@ class Replay:
                 name: np.percentile(values, (50, 95, 99, 100)).tolist()
                 for name, values in rows.items()})]
         if self._firing:
-            parts.append(_mean_firing(self._firing))
+            mean = mean_firing(self._firing)
+            parts.append(firing_table(
+                mean.rate_by_layer, mean=mean.rate, spikes=mean.spikes,
+                operations=mean.synaptic_operations, energy=1e3 * mean.energy_joules,
+                float_energy=1e3 * mean.ann_energy_joules))
         return '\n\n'.join(parts) + '\n'
-
-
-def _mean_firing(firing: list[FiringStatistics]) -> str:
-    rates = np.mean([frame.rates for frame in firing], axis=0)
-    return firing_table(
-        dict(zip(firing[0].names, rates.tolist(), strict=True)),
-        mean=float(np.mean([frame.rate for frame in firing])),
-        spikes=float(np.mean([frame.spikes for frame in firing])),
-        operations=float(np.mean([frame.synaptic_operations for frame in firing])),
-        energy=float(np.mean([1e3 * frame.energy_joules for frame in firing])),
-        float_energy=float(np.mean([1e3 * frame.ann_energy_joules for frame in firing])))
 
 
 def _open(args: argparse.Namespace) -> FrameSource:
@@ -143,20 +138,3 @@ def _open(args: argparse.Namespace) -> FrameSource:
 
 def _stem(text: str) -> str:
     return Path(text).resolve().stem if Path(text).exists() else text.replace(':', '_')
-
-
-def _progress(
-    frames: Iterator[Frame], source: FrameSource, replay: Replay
-) -> Iterator[Frame]:
-    """Count frames on the terminal, if there is one."""
-    begin = shown = time.monotonic()
-    total = '' if source.frame_count is None else f'/{source.frame_count}'
-    for frame in frames:
-        yield frame
-        now = time.monotonic()
-        if sys.stderr.isatty() and now - shown > 0.5:
-            shown = now
-            print(f'\r{replay.frames}{total} frames, {replay.frames / (now - begin):.1f}/s ',
-                  end='', file=sys.stderr, flush=True)
-    if sys.stderr.isatty():
-        print(file=sys.stderr)

@@ -9,7 +9,8 @@ nothing about the processor that runs this program.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -84,6 +85,11 @@ class FiringStatistics:
         return self.spikes_per_step.mean(axis=1) / self.neurons_per_layer
 
     @property
+    def rate_by_layer(self) -> dict[str, float]:
+        """The same, by the layers' names."""
+        return dict(zip(self.names, self.rates.tolist(), strict=True))
+
+    @property
     def neurons(self) -> int:
         """Neurons of all firing layers."""
         return int(self.neurons_per_layer.sum())
@@ -113,6 +119,18 @@ class FiringStatistics:
     def ann_energy_joules(self) -> float:
         """Estimated energy of the float network of the same shape."""
         return ENERGY_PER_MAC * self.float_operations
+
+
+def mean_firing(frames: Sequence[FiringStatistics]) -> FiringStatistics:
+    """
+    Return the statistics of the mean frame; its spikes may be fractions.
+
+    :param frames: at least one, all of the same network and input size.
+    """
+    return replace(
+        frames[0],
+        spikes_per_step=np.mean([frame.spikes_per_step for frame in frames], axis=0),
+        operations_per_layer=np.mean([frame.operations_per_layer for frame in frames], axis=0))
 
 
 @dataclass(frozen=True)

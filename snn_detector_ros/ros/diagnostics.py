@@ -220,7 +220,7 @@ def _spikes(condition: Condition, report: Report) -> Status:
     status = Status(
         'spikes', f'{firing.rate:.4f} spikes per neuron and step, {firing.spikes:.0f} a frame')
     status.values = {
-        'frames': str(firing.frames),
+        'frames': str(report.counted),
         'firing rate (spikes/neuron/step)': f'{firing.rate:.5f}',
         'spikes per frame': f'{firing.spikes:.0f}',
         'synaptic operations per frame': f'{firing.synaptic_operations:.0f}',
@@ -231,5 +231,5 @@ def _spikes(condition: Condition, report: Report) -> Status:
             f'{1e12 * ENERGY_PER_AC:g} pJ an accumulate, {1e12 * ENERGY_PER_MAC:g} pJ a '
             'multiply-accumulate (45 nm CMOS, Horowitz 2014)',
         **{f'firing rate of {layer}': f'{rate:.5f}'
-           for layer, rate in zip(firing.layers, firing.rates.tolist(), strict=True)}}
+           for layer, rate in firing.rate_by_layer.items()}}
     return status

@@ -14,10 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from snn_detector_ros.engines.statistics import FiringStatistics
+from snn_detector_ros.engines.statistics import FiringStatistics, mean_firing
 from snn_detector_ros.ros.latency import LatencyRecord, Percentiles
 
 RECEIVED = 'received'
@@ -38,26 +35,6 @@ CRASHED = DROPPED + 'unexpected error, '
 AFTERWARDS = 'unexpected error after detection, '
 
 
-@dataclass(frozen=True, eq=False)
-class MeanFiring:
-    """
-    Mean firing of the frames of one report.
-
-    :param frames: how many frames were counted.
-    :param rates: spikes per neuron and step of each layer, float64 [layers].
-    :param spikes: spikes of a frame.
-    """
-
-    frames: int
-    layers: tuple[str, ...]
-    rates: NDArray[np.float64]
-    rate: float
-    spikes: float
-    synaptic_operations: float
-    energy_joules: float
-    ann_energy_joules: float
-
-
 @dataclass(frozen=True)
 class Report:
     """
@@ -67,14 +44,16 @@ class Report:
     :param recent: events of the period.
     :param totals: events since start or the last reset.
     :param latency: percentiles over the last frames, by stage and sum.
-    :param firing: None if no frame was counted in the period.
+    :param firing: of the mean frame; None if no frame was counted in the period.
+    :param counted: frames that it is the mean of.
     """
 
     seconds: float
     recent: Counter[str]
     totals: Counter[str]
     latency: dict[str, Percentiles]
-    firing: MeanFiring | None
+    firing: FiringStatistics | None
+    counted: int
 
     def rate(self, event: str) -> float:
         """Return how often an event happened, in Hz; of several, if it ends in a blank."""
@@ -139,9 +118,11 @@ class Monitor:
         with self._lock:
             now = self._now()
             self._totals.update(self._recent)
+            firing = _of_last_network(self._firing)
             report = Report(
                 max(now - self._since, 1e-3), self._recent, self._totals.copy(),
-                self._latency.percentiles(), _mean(self._firing))
+                self._latency.percentiles(), mean_firing(firing) if firing else None,
+                len(firing))
             self._since = now
             self._recent = Counter()
             self._firing = []
@@ -154,14 +135,10 @@ def _sum(events: Counter[str], name: str) -> int:
     return events[name]
 
 
-def _mean(firing: list[FiringStatistics]) -> MeanFiring | None:
-    if not firing:
-        return None
-    names = firing[-1].names
-    # After a hot swap the frames of the network before it are left out.
-    firing = [frame for frame in firing if frame.names == names]
-    means = np.mean([
-        (frame.rate, frame.spikes, frame.synaptic_operations, frame.energy_joules,
-         frame.ann_energy_joules) for frame in firing], axis=0).tolist()
-    rates = np.mean([frame.rates for frame in firing], axis=0)
-    return MeanFiring(len(firing), names, rates, *means)
+def _of_last_network(firing: list[FiringStatistics]) -> list[FiringStatistics]:
+    """Leave out the frames of a network that has been swapped for another one."""
+    return [frame for frame in firing if _kind(frame) == _kind(firing[-1])]
+
+
+def _kind(frame: FiringStatistics) -> tuple[tuple[str, ...], list[int], int]:
+    return frame.names, frame.neurons_per_layer.tolist(), frame.spikes_per_step.shape[1]

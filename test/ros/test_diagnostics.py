@@ -120,8 +120,9 @@ def test_a_reset_leaves_only_its_reason(record, clock):
 def test_firing_is_the_mean_of_the_frames_of_a_period(record):
     record.fired(firing(2, 8))
     record.fired(firing(4, 0))
-    mean = record.report().firing
-    assert (mean.frames, mean.layers, mean.spikes) == (2, ('conv0', 'conv1'), 7)
+    report = record.report()
+    mean = report.firing
+    assert (report.counted, mean.names, mean.spikes) == (2, ('conv0', 'conv1'), 7)
     assert mean.rates.tolist() == pytest.approx([0.15, 0.2])
     assert record.report().firing is None
 
@@ -129,7 +130,7 @@ def test_firing_is_the_mean_of_the_frames_of_a_period(record):
 def test_frames_of_the_network_before_a_swap_are_left_out(record):
     record.fired(firing(2))
     record.fired(firing(4, 0))
-    assert record.report().firing.frames == 1
+    assert record.report().counted == 1
 
 
 # Levels ------------------------------------------------------------------------------------------
