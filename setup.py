@@ -33,8 +33,8 @@ setup(
     install_requires=[
         'numpy', 'onnx', 'onnxruntime', 'opencv-python-headless', 'pyyaml', 'tqdm'],
     extras_require={
-        'eval': ['faster-coco-eval'],
-        'train': ['faster-coco-eval', 'torch'],
+        'eval': ['faster-coco-eval', 'matplotlib'],
+        'train': ['faster-coco-eval', 'safetensors', 'torch'],
         'replay': ['rosbags'],
         'bench': ['openvino', 'spikingjelly'],
     },

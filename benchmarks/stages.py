@@ -16,7 +16,7 @@ from snn_detector_ros.detection.letterbox import Letterbox
 from snn_detector_ros.detection.postprocess import to_detections
 from snn_detector_ros.engines.onnxruntime import OnnxRuntimeEngine
 from snn_detector_ros.native import space_to_depth
-from snn_detector_ros.network import Convolution, HeadLevel, SpikingNetwork
+from snn_detector_ros.network import Convolution, HeadLevel, SpikingNetwork, YoloV5Head
 from snn_detector_ros.ros.compressed_images import read_compressed_image
 from snn_detector_ros.ros.images import read_image
 
@@ -85,7 +85,7 @@ def synthetic_readouts(
 
     :returns: for each readout, int32 [h, w, anchors * (5 + classes)] without bias.
     """
-    assert network.head is not None
+    assert isinstance(network.head, YoloV5Head)
     shapes = network.shapes(input_size)
     readouts = {}
     for index, level in enumerate(network.head.levels):

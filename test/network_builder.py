@@ -10,9 +10,12 @@ from snn_detector_ros.network import (
     Add,
     Concat,
     Convolution,
+    DepthToSpace,
     HeadLevel,
     Layer,
     MaxPool,
+    Permutation,
+    Rectifier,
     Slice,
     SpikeCode,
     SpikingNetwork,
@@ -35,7 +38,7 @@ class NetworkBuilder:
 
     def conv(
         self, source: str, channels: int, kernel: int = 1, stride: int = 1,
-        padding: int | None = None, groups: int = 1, readout: bool = False,
+        padding: int | None = None, groups: int = 1, readout: bool = False, slope: float = 0.0,
     ) -> str:
         """Add a convolution whose thresholds spread the membranes over the range of levels."""
         inputs = self.channels[source] // groups
@@ -53,7 +56,7 @@ class NetworkBuilder:
             f'conv{len(self.layers)}', source, weight, bias.astype(np.int32),
             None if readout else odd.astype(np.int32),
             self.rng.uniform(0.001, 0.1, channels).astype(np.float32),
-            (stride, stride), (pad, pad, pad, pad), groups), channels)
+            (stride, stride), (pad, pad, pad, pad), groups, slope), channels)
 
     def pool(self, source: str, kernel: int = 5, stride: int = 1) -> str:
         pad = kernel // 2 if stride == 1 else 0
@@ -73,10 +76,25 @@ class NetworkBuilder:
     def slice(self, source: str, start: int, stop: int) -> str:
         return self._add(Slice(f'slice{len(self.layers)}', source, start, stop), stop - start)
 
-    def build(self, *, initial_membrane: str = 'half', head: bool = False) -> SpikingNetwork:
-        """Return the network; every readout added so far is an output."""
+    def rectify(self, source: str, slope: float = 0.0) -> str:
+        return self._add(
+            Rectifier(f'rect{len(self.layers)}', source, slope), self.channels[source])
+
+    def permute(self, source: str) -> str:
+        order = tuple(self.rng.permutation(self.channels[source]).tolist())
+        return self._add(
+            Permutation(f'perm{len(self.layers)}', source, order), self.channels[source])
+
+    def depth_to_space(self, source: str, factor: int = 2) -> str:
+        return self._add(DepthToSpace(f'space{len(self.layers)}', source, factor),
+                         self.channels[source] // factor**2)
+
+    def build(
+        self, *, initial_membrane: str = 'half', head: bool = False, fired: tuple[str, ...] = (),
+    ) -> SpikingNetwork:
+        """Return the network; its outputs are all readouts and the ``fired`` convolutions."""
         outputs = tuple(layer.name for layer in self.layers
-                        if isinstance(layer, Convolution) and layer.is_readout)
+                        if isinstance(layer, Convolution) and layer.is_readout) + fired
         return SpikingNetwork(
             name='random', code=self.code, initial_membrane=initial_membrane,  # type: ignore[arg-type]
             input_size=self.input_size, layers=tuple(self.layers), outputs=outputs,
@@ -105,3 +123,18 @@ def small_detector(
     joined = net.concat(net.upsample(deep), net.slice(residual, 2, 8))
     net.conv(net.conv(joined, 16), 2 * 7, readout=True)
     return net.build(initial_membrane=initial_membrane, head=True)
+
+
+def small_signed_detector(seed: int = 0, code: SpikeCode | None = None) -> SpikingNetwork:
+    """Return a network with every kind of layer around signed neurons, and both kinds of output."""
+    net = NetworkBuilder(seed, code or SpikeCode.linear(4, 12), input_size=(32, 32))
+    stem = net.pool(net.conv(IMAGE, 8, 3, 2, slope=0.1), 3)
+    linear = net.conv(net.conv(stem, 8, 3, groups=8, slope=0.3), 12, slope=1.0)
+    residual = net.rectify(net.add(linear, net.conv(stem, 12, slope=1.0)))
+    pooled = net.pool(net.conv(residual, 12, 3, groups=3, slope=0.1), 2, 2)
+    deep = net.depth_to_space(net.conv(pooled, 16, slope=1.0))
+    mixed = net.permute(net.concat(deep, residual, net.upsample(pooled)))
+    leaky = net.rectify(net.slice(mixed, 3, 20), 0.2)
+    net.conv(leaky, 2 * 7, readout=True)
+    counted = net.conv(mixed, 5, slope=1.0)
+    return net.build(head=True, fired=(counted,))

@@ -12,7 +12,8 @@ import pytest
 from float_onnx_builder import PICTURE, FloatOnnxBuilder, tiny_detector
 
 from snn_detector_ros.conversion import read_onnx
-from snn_detector_ros.errors import ConversionError
+from snn_detector_ros.errors import ConfigurationError, ConversionError
+from snn_detector_ros.network import RawHead, YoloV3Head
 
 ANCHORS = (((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)), ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)))
 SIZES = (16, 8)  # of the maps of `tiny_detector` at 64 px
@@ -125,9 +126,31 @@ def test_strides_and_anchors_come_from_the_graph(decode: Any, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize('decode', [_decode_v3, _decode_half])
-def test_other_decoding_is_refused(decode: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match=r'\(Reshape\).*not the YOLOv5 decoding'):
-        read_onnx(tiny_detector(tmp_path / 'net.onnx', decode=decode))
+def test_other_decoding_stays_as_it_is(decode: Any, tmp_path: Path) -> None:
+    network = read_onnx(tiny_detector(tmp_path / 'net.onnx', decode=decode))
+    assert isinstance(network.head, RawHead)
+    assert list(network.head.inputs) == ['model.8.m.0', 'model.8.m.1']
+
+
+@pytest.mark.parametrize(('kind', 'message'), [
+    ('yolov5', 'needs the anchors'), ('yolov3', 'needs the anchors'),
+    ('fastestdet', r'1, 4 and one channel.*model\.8\.m\.0'), ('ultraface', 'four maps')])
+def test_head_that_does_not_fit_is_refused(kind: str, message: str, tmp_path: Path) -> None:
+    path = tiny_detector(tmp_path / 'net.onnx', decode=_decode_v3)
+    with pytest.raises(ConversionError, match=message):
+        read_onnx(path, head=kind)
+
+
+def test_unknown_kind_of_head_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match='known: auto, raw'):
+        read_onnx(tiny_detector(tmp_path / 'net.onnx'), head='yolov99')
+
+
+def test_yolov4_scale_is_kept(tmp_path: Path) -> None:
+    head = read_onnx(tiny_detector(tmp_path / 'net.onnx'), head='yolov3', anchors=ANCHORS,
+                     scale_xy=1.1).head
+    assert isinstance(head, YoloV3Head) and head.scale_xy == 1.1
+    assert tuple(level.stride for level in head.levels) == STRIDES
 
 
 def test_given_anchors_declare_a_head(tmp_path: Path) -> None:
@@ -138,9 +161,9 @@ def test_given_anchors_declare_a_head(tmp_path: Path) -> None:
     assert tuple(level.anchors for level in network.head.levels) == ANCHORS
 
 
-def test_raw_outputs_without_anchors_have_no_head(tmp_path: Path) -> None:
+def test_raw_outputs_without_anchors_stay_raw(tmp_path: Path) -> None:
     network = read_onnx(tiny_detector(tmp_path / 'net.onnx'))
-    assert network.head is None and network.class_names == ()
+    assert isinstance(network.head, RawHead) and network.class_names == ()
 
 
 def test_raw_outputs_with_anchors_in_metadata_have_a_head(tmp_path: Path) -> None:

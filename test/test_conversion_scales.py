@@ -17,13 +17,13 @@ from snn_detector_ros.network import IMAGE, Add, Concat, MaxPool, Slice, Upsampl
 def _conv(name: str, source: str, inputs: int, outputs: int, relu: bool = True) -> FloatConvolution:
     weight = np.random.default_rng(len(name)).normal(0, 1, (outputs, inputs, 1, 1))
     return FloatConvolution(name, source, weight.astype(np.float32),
-                            np.zeros(outputs, np.float32), relu)
+                            np.zeros(outputs, np.float32), 0.0 if relu else 1.0)
 
 
 def _identity(bias: tuple[float, ...] = (0, 0, 0)) -> FloatNetwork:
     """Return a network whose first layer is the picture, red first, plus a bias."""
     stem = FloatConvolution('stem', IMAGE, np.eye(3, dtype=np.float32)[:, :, None, None],
-                            np.array(bias, np.float32), relu=True)
+                            np.array(bias, np.float32), 0.0)
     return FloatNetwork('id', (4, 4), (stem, _conv('out', 'stem', 3, 2, False)), ('out',))
 
 

@@ -32,12 +32,13 @@ RNG = np.random.default_rng(5)
 
 def _float(weight: np.ndarray, bias: np.ndarray, **options: object) -> FloatConvolution:
     return FloatConvolution('conv', 'in', weight.astype(np.float32), bias.astype(np.float32),
-                            **{'relu': True, **options})  # type: ignore[arg-type]
+                            **{'slope': 0.0, **options})  # type: ignore[arg-type]
 
 
 def _convert(conv: FloatConvolution, step_in: np.ndarray, step: float | np.ndarray) -> Convolution:
-    steps = {conv.source: step_in.astype(np.float32),
-             'conv': np.broadcast_to(np.asarray(step, np.float32), len(conv.weight))}
+    steps = {conv.source: step_in.astype(np.float32)}
+    if conv.slope < 1:  # no readout
+        steps['conv'] = np.broadcast_to(np.asarray(step, np.float32), len(conv.weight))
     return convert_convolution(conv, steps, Q)
 
 
@@ -82,7 +83,7 @@ def test_threshold_is_the_largest_odd_one_that_keeps_weights_in_range() -> None:
 def test_picture_weights_are_blue_first_and_fit_16_bit_pairs() -> None:
     weight = np.array([[1.0, 0.5, 0.25]])[:, :, None, None]  # red, green, blue
     stem = _float(weight, np.zeros(1))
-    stem = FloatConvolution('conv', IMAGE, stem.weight, stem.bias, relu=True)
+    stem = FloatConvolution('conv', IMAGE, stem.weight, stem.bias, slope=0.0)
     spiking = _convert(stem, np.full(3, 1 / 255), 0.01)
     assert spiking.weight[0, ::-1, 0, 0] == pytest.approx([64, 32, 16], abs=1)
     assert 2 * 255 * int(np.abs(spiking.weight).max()) < 1 << 15
@@ -112,7 +113,7 @@ def test_huge_bias_is_cut_without_changing_any_level(bias: float, level: int) ->
 
 
 def test_readout_is_exact_to_half_a_unit() -> None:
-    conv = _float(RNG.normal(0, 0.3, (4, 8, 1, 1)), np.array([0.1, -3, 0, 1e5]), relu=False)
+    conv = _float(RNG.normal(0, 0.3, (4, 8, 1, 1)), np.array([0.1, -3, 0, 1e5]), slope=1.0)
     spiking = _convert(conv, np.full(8, 0.01), 1.0)
     assert spiking.is_readout
     assert np.abs(spiking.bias * spiking.step - conv.bias).max() <= spiking.step.max()
@@ -123,7 +124,7 @@ def test_readout_is_exact_to_half_a_unit() -> None:
 
 
 def test_readout_of_nothing_is_zero() -> None:
-    spiking = _convert(_float(np.zeros((2, 3, 1, 1)), np.zeros(2), relu=False), np.ones(3), 1.0)
+    spiking = _convert(_float(np.zeros((2, 3, 1, 1)), np.zeros(2), slope=1.0), np.ones(3), 1.0)
     assert not spiking.weight.any() and not spiking.bias.any()
     assert (spiking.step == 1).all()
 
@@ -189,7 +190,8 @@ def test_residual_sum_fits_the_levels(tmp_path: Path) -> None:
 
 def test_dequantised_weights_are_within_half_a_unit(tmp_path: Path) -> None:
     original = read_onnx(tiny_detector(tmp_path / 'net.onnx'))
-    network = convert(original, pictures(8, (64, 64)))
+    network = convert(original, pictures(8, (64, 64)), SuhdOptions(
+        rounding='nearest', bias_correction=False))
     dequantised = dequantise(network)
     steps = {IMAGE: np.full(3, np.float32(1 / 255))}
     steps |= {layer.name: layer.step for layer in network.convolutions}
@@ -202,7 +204,7 @@ def test_dequantised_weights_are_within_half_a_unit(tmp_path: Path) -> None:
         half = 0.5 * (layer.step / theta)[:, None, None, None] / steps[layer.source][:, None, None]
         assert (np.abs(after.weight - before.weight) <= half * 1.001 + 1e-7).all()
         assert (np.abs(after.bias - before.bias) <= 0.5001 * layer.step / theta + 1e-7).all()
-        assert after.relu == before.relu
+        assert after.slope == before.slope
 
 
 def test_dequantised_network_computes_what_the_levels_stand_for(tmp_path: Path) -> None:
@@ -272,7 +274,7 @@ def test_command_writes_a_model_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert network.code.max_level == 60
     assert network.class_names == ('cat', 'dog')
     assert network.provenance['calibration_images'] == '3'
-    assert 'YOLOv5 head at strides 4, 8' in capsys.readouterr().out
+    assert 'head yolov5 of model.8.m.0, model.8.m.1; classes: cat, dog' in capsys.readouterr().out
 
 
 def test_command_names_the_node_it_cannot_convert(

@@ -120,6 +120,13 @@ def test_malformed_descriptions_are_refused(data: Path, text: str, words: str) -
         YoloTxtDataset.open(data, 'train')
 
 
+def test_files_that_are_no_text_are_refused(data: Path) -> None:
+    label = write_label(data.parent, '')
+    label.write_bytes(b'\xff\xd8\xff')
+    with pytest.raises(DatasetError, match='a.txt is not a text file'):
+        YoloTxtDataset.open(data, 'train')
+
+
 def test_missing_files_are_refused(data: Path) -> None:
     with pytest.raises(DatasetError, match='none.yaml cannot be read'):
         YoloTxtDataset.open(data.with_name('none.yaml'), 'train')

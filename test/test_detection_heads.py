@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snn_detector_ros.detection.heads import MembraneDecoder, decode_rows, logit, sigmoid
+from snn_detector_ros.detection.candidates import logit, sigmoid
+from snn_detector_ros.detection.heads import MembraneDecoder, decode_rows
 from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.network import (
     IMAGE,

@@ -9,18 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from network_builder import NetworkBuilder, small_detector
+from network_builder import NetworkBuilder, small_detector, small_signed_detector
 from numpy.typing import NDArray
+from random_graphs import CODES, SIGNED_CODES, SLOPES, networks
 
 from snn_detector_ros.engines import Engine, make_engine
-from snn_detector_ros.engines.integer_graph import reads_blocks
 from snn_detector_ros.engines.simulator import SimulatorEngine, convolve
+from snn_detector_ros.engines.stems import reads_blocks
 from snn_detector_ros.errors import ConfigurationError, EngineError, ImageError, NetworkError
 from snn_detector_ros.network import IMAGE, Convolution, SpikeCode, SpikingNetwork
-
-CODES = [
-    SpikeCode.linear(4, 12), SpikeCode.linear(4, 25), SpikeCode.linear(4), SpikeCode.linear(2, 40),
-    SpikeCode.linear(1, 255), SpikeCode.binary(6), SpikeCode.constant(8, 3)]
 
 
 def picture(size: tuple[int, int], seed: int = 0) -> NDArray[np.uint8]:
@@ -48,6 +45,12 @@ def test_engines_agree(code: SpikeCode, initial_membrane: str) -> None:
     assert_equal_engines(network, picture(network.input_size))
 
 
+@pytest.mark.parametrize('code', SIGNED_CODES, ids=str)
+def test_engines_agree_on_signed_neurons(code: SpikeCode) -> None:
+    network = small_signed_detector(code=code)
+    assert_equal_engines(network, picture(network.input_size))
+
+
 @pytest.mark.parametrize('value', [0, 255])
 def test_engines_agree_on_extreme_pictures(value: int) -> None:
     network = small_detector()
@@ -64,47 +67,15 @@ def test_levels_are_spread_enough_to_test_anything() -> None:
             assert len(np.unique(levels)) > 20, name
 
 
-@st.composite
-def networks(draw: st.DrawFn) -> SpikingNetwork:
-    """Random graphs: any stem, then layers that read any earlier tensor of a fitting size."""
-    code = draw(st.sampled_from(CODES))
-    size = (draw(st.integers(9, 20)), draw(st.integers(9, 20)))
-    net = NetworkBuilder(draw(st.integers(0, 2**16)), code, input_size=size)
-    kernel = draw(st.integers(1, 6))
-    net.conv(IMAGE, draw(st.integers(1, 9)), kernel, draw(st.integers(1, 2)),
-             padding=draw(st.integers(0, kernel - 1)))
-    for _ in range(draw(st.integers(1, 6))):
-        shapes = net.build().shapes()
-        source = draw(st.sampled_from([layer.name for layer in net.layers]))
-        height, width, channels = shapes[source]
-        twins = [n for n, s in shapes.items() if s == shapes[source] and n != IMAGE]
-        alike = [n for n, s in shapes.items() if s[:2] == shapes[source][:2] and n != IMAGE]
-        kind = draw(st.sampled_from(
-            ['conv', 'conv', 'group', 'pool', 'add', 'concat', 'up', 'cut']))
-        if kind == 'conv':
-            side = draw(st.sampled_from([k for k in (1, 3) if k <= min(height, width)]))
-            net.conv(source, draw(st.integers(1, 20)), side, draw(st.integers(1, 2)))
-        elif kind == 'group':
-            net.conv(source, channels * draw(st.integers(1, 2)), 1, groups=channels)
-        elif kind == 'pool':
-            stride = draw(st.integers(1, 2)) if min(height, width) > 3 else 1
-            net.pool(source, 2 if stride == 2 else 5, stride)
-        elif kind == 'add':
-            net.add(source, draw(st.sampled_from(twins)))
-        elif kind == 'concat':
-            net.concat(source, *draw(st.lists(st.sampled_from(alike), min_size=1, max_size=2)))
-        elif kind == 'up' and height * width < 500:
-            net.upsample(source, draw(st.integers(2, 3)))
-        elif kind == 'cut':
-            start = draw(st.integers(0, channels - 1))
-            net.slice(source, start, draw(st.integers(start + 1, channels)))
-    net.conv(net.layers[-1].name, draw(st.integers(1, 8)), readout=True)
-    return net.build(initial_membrane=draw(st.sampled_from(['zero', 'half'])))
-
-
 @settings(max_examples=60, deadline=None)
 @given(network=networks(), seed=st.integers(0, 99))
 def test_engines_agree_on_random_graphs(network: SpikingNetwork, seed: int) -> None:
+    assert_equal_engines(network, picture(network.input_size, seed))
+
+
+@settings(max_examples=120, deadline=None)
+@given(network=networks(slopes=SLOPES), seed=st.integers(0, 99))
+def test_engines_agree_on_random_signed_graphs(network: SpikingNetwork, seed: int) -> None:
     assert_equal_engines(network, picture(network.input_size, seed))
 
 

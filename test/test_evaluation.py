@@ -13,7 +13,7 @@ from network_builder import small_detector
 
 from snn_detector_ros.cli import main
 from snn_detector_ros.datasets.yolo_txt import YoloTxtDataset
-from snn_detector_ros.detection.heads import sigmoid
+from snn_detector_ros.detection.candidates import sigmoid
 from snn_detector_ros.detection.nms import suppress
 from snn_detector_ros.detection.types import Detections
 from snn_detector_ros.errors import ConfigurationError, MissingDependencyError, ModelFileError
@@ -256,7 +256,7 @@ def _eval(*arguments) -> int:
 
 def test_command_compares_models_as_json(pets, capsys):
     assert _eval(pets / 'float.onnx', pets / 'spiking.onnx', '--data', pets / 'data.yaml',
-                 '--split', 'test', 'two.txt', '--json') == 0
+                 '--split', 'test', 'two.txt', '--json', '-') == 0
     reports = json.loads(capsys.readouterr().out)
     assert [(one['split'], one['model'].rsplit('/')[-1]) for one in reports] == [
         ('test', 'float.onnx'), ('test', 'spiking.onnx'),

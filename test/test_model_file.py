@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,10 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from network_builder import small_detector
+from network_builder import small_detector, small_signed_detector
+from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
+from random_graphs import SLOPES, networks
 
 from snn_detector_ros.engines import make_engine
 from snn_detector_ros.errors import ModelFileError
@@ -32,18 +34,48 @@ def same(first: object, second: object) -> bool:
         for a, b in pairs)
 
 
+def assert_same_when_loaded(network: SpikingNetwork, path: Path) -> None:
+    save(network, path)
+    loaded = load(path)
+    assert all(same(a, b) for a, b in zip(network.layers, loaded.layers, strict=True))
+    for field in fields(SpikingNetwork):
+        if field.name != 'layers':
+            assert getattr(loaded, field.name) == getattr(network, field.name), field.name
+
+
 @pytest.mark.parametrize('initial_membrane', ['zero', 'half'])
 @pytest.mark.parametrize('code', [SpikeCode.linear(4, 12), SpikeCode.binary(8)], ids=str)
 def test_a_saved_network_is_loaded_unchanged(
     tmp_path: Path, code: SpikeCode, initial_membrane: str,
 ) -> None:
-    network = small_detector(code=code, initial_membrane=initial_membrane)
-    save(network, tmp_path / 'model.onnx')
-    loaded = load(tmp_path / 'model.onnx')
-    assert all(same(a, b) for a, b in zip(network.layers, loaded.layers, strict=True))
-    for field in fields(SpikingNetwork):
-        if field.name != 'layers':
-            assert getattr(loaded, field.name) == getattr(network, field.name), field.name
+    assert_same_when_loaded(
+        small_detector(code=code, initial_membrane=initial_membrane), tmp_path / 'model.onnx')
+
+
+def concurrent(network: SpikingNetwork, steps: int = 1000) -> SpikingNetwork:
+    return replace(network, code=SpikeCode.constant(steps), dynamics='concurrent')
+
+
+@pytest.mark.parametrize('network', [
+    small_signed_detector(), concurrent(small_detector()), concurrent(small_signed_detector())],
+    ids=['signed', 'concurrent', 'concurrent signed'])
+def test_signed_and_concurrent_networks_are_loaded_unchanged(
+    tmp_path: Path, network: SpikingNetwork,
+) -> None:
+    assert_same_when_loaded(network, tmp_path / 'model.onnx')
+
+
+def test_a_file_without_slopes_and_dynamics_is_read_as_release_0_1_meant_it(
+    tmp_path: Path,
+) -> None:
+    model = to_onnx(small_detector())
+    metadata = metadata_of(model)
+    del metadata['slopes'], metadata['dynamics']
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
+    (tmp_path / 'old.onnx').write_bytes(model.SerializeToString())
+    loaded = load(tmp_path / 'old.onnx')
+    assert loaded.dynamics == 'separated'
+    assert all(same(a, b) for a, b in zip(small_detector().layers, loaded.layers, strict=True))
 
 
 def test_saving_is_deterministic(tmp_path: Path) -> None:
@@ -52,10 +84,8 @@ def test_saving_is_deterministic(tmp_path: Path) -> None:
     assert (tmp_path / 'a').read_bytes() == (tmp_path / 'b').read_bytes()
 
 
-@pytest.mark.parametrize('initial_membrane', ['zero', 'half'])
-def test_any_onnx_runtime_computes_the_same_levels(initial_membrane: str) -> None:
-    """The file itself, run as a plain QDQ graph, gives the levels and logits of the network."""
-    network = small_detector(initial_membrane=initial_membrane)
+def run_file(network: SpikingNetwork, pixels: NDArray[np.uint8]) -> tuple[dict, dict]:
+    """Run the model file as a plain QDQ graph; return its outputs and levels, [h, w, C]."""
     model = to_onnx(network)
     onnx.checker.check_model(model)
     names = [layer.name for layer in network.firing_layers]
@@ -64,17 +94,46 @@ def test_any_onnx_runtime_computes_the_same_levels(initial_membrane: str) -> Non
             name, onnx.TensorProto.UINT8, None))
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=['CPUExecutionProvider'])
-    pixels = np.random.default_rng(3).integers(0, 256, (*network.input_size, 3), dtype=np.uint8)
-    logits, *levels = session.run(None, {'image': pixels.transpose(2, 0, 1)[None]})
+    values = [value[0].transpose(1, 2, 0) for value in session.run(
+        None, {'image': pixels.transpose(2, 0, 1)[None]})]
+    zero = network.code.max_level if network.signed_tensors else 0
+    count = len(network.outputs)
+    return (dict(zip(network.outputs, values[:count], strict=True)),
+            {name: value.astype(int) - zero
+             for name, value in zip(names, values[count:], strict=True)})
+
+
+def assert_file_computes_the_network(network: SpikingNetwork, seed: int = 3) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*network.input_size, 3), dtype=np.uint8)
+    values, levels = run_file(network, pixels)
     simulator = make_engine('simulator', network)
-    readout = simulator.run(pixels)[network.outputs[0]]
-    for name, value in zip(names, levels, strict=True):
-        np.testing.assert_array_equal(value[0].transpose(1, 2, 0), simulator.levels()[name])
-    head = network[network.outputs[0]]
-    assert isinstance(head, Convolution)
-    # Readouts are float there: sums of at most 16 products, each rounded to 24 bits.
-    np.testing.assert_allclose(logits[0].transpose(1, 2, 0), (readout + head.bias) * head.step,
-                               rtol=1e-4, atol=1e-2)
+    readouts = simulator.run(pixels)
+    for name, expected in simulator.levels().items():
+        np.testing.assert_array_equal(levels[name], expected, err_msg=name)
+    for name, value in values.items():
+        conv = network[name]
+        assert isinstance(conv, Convolution)
+        bias = conv.bias if conv.is_readout else 0
+        # Readouts are float there: sums of at most 200 products, each rounded to 24 bits.
+        np.testing.assert_allclose(value, (readouts[name] + bias) * conv.step,
+                                   rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize('network', [
+    small_detector(initial_membrane='zero'), small_detector(), small_signed_detector()],
+    ids=['zero', 'half', 'signed'])
+def test_any_onnx_runtime_computes_the_same_levels(network: SpikingNetwork) -> None:
+    """The file itself, run as a plain QDQ graph, gives the levels and logits of the network."""
+    assert_file_computes_the_network(network)
+
+
+@settings(max_examples=40, deadline=None)
+@given(network=networks(slopes=SLOPES))
+def test_the_file_of_a_random_graph_computes_it_and_is_loaded_unchanged(
+    tmp_path_factory: pytest.TempPathFactory, network: SpikingNetwork,
+) -> None:
+    assert_same_when_loaded(network, tmp_path_factory.getbasetemp() / 'random.onnx')
+    assert_file_computes_the_network(network)
 
 
 def metadata_of(model: ModelProto) -> dict:
@@ -122,7 +181,7 @@ def repeated_output(model: ModelProto) -> None:
 
 
 def many_nodes(model: ModelProto) -> None:
-    for _ in range(30_000):
+    for _ in range(50_000):
         model.graph.node.append(model.graph.node[0])
 
 

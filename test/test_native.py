@@ -31,6 +31,17 @@ def test_counting_agrees_with_numpy_and_with_the_raster(code: SpikeCode) -> None
             for levels in tensors])
 
 
+@pytest.mark.parametrize('steps', [1, 2, 3, 4, 5, 6, 7, 300])
+@pytest.mark.parametrize('largest', [1, 12, 255])
+def test_counting_agrees_with_numpy_on_any_table(steps: int, largest: int) -> None:
+    """Signed levels lie around the middle of the bytes: every entry counts, the first as well."""
+    rng = np.random.default_rng(steps)
+    table = rng.integers(0, largest + 1, (steps, 256), dtype=np.uint8)
+    tensors = [rng.integers(0, 256, size).astype(np.uint8) for size in (0, 1, 63, 64, 65, 70_000)]
+    np.testing.assert_array_equal(native.count_spikes(tensors, table),
+                                  native.count_spikes_numpy(tensors, table))
+
+
 @pytest.mark.parametrize('shape', [(2, 2, 3), (4, 6, 3), (32, 48, 3), (6, 4, 1)])
 def test_space_to_depth_agrees_with_numpy(shape: tuple[int, int, int]) -> None:
     image = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)

@@ -9,33 +9,34 @@ are not needed.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
+from snn_detector_ros.cli import float_network_options
+from snn_detector_ros.cli.calibration_pictures import CalibrationPictures
 from snn_detector_ros.cli.firing_rates import measure
-from snn_detector_ros.conversion import FloatNetwork, SuhdOptions, convert, read_onnx
-from snn_detector_ros.conversion.detect_head import Anchors, check_anchors
-from snn_detector_ros.datasets.image_folder import list_images, read_bgr
-from snn_detector_ros.detection.letterbox import Letterbox
+from snn_detector_ros.conversion import FloatNetwork, SuhdOptions, convert
+from snn_detector_ros.conversion.spiking_yolo import SpikingYoloOptions, convert_spiking_yolo
+from snn_detector_ros.datasets.image_folder import evenly_spread, list_images
 from snn_detector_ros.engines.statistics import mean_firing
 from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.network import SpikingNetwork
 from snn_detector_ros.network.model_file import save
 
-#: Calibration pictures that firing rates are measured on.
+#: Calibration pictures that firing rates are measured on, and the most steps of them together
+#: where each step is run; one picture is measured in any case.
 MEASURED_PICTURES = 50
+MEASURED_STEPS = 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``snn-detector convert``."""
-    defaults = SuhdOptions()
+    suhd, spiking_yolo = SuhdOptions(), SpikingYoloOptions()
     parser.add_argument('float_model', type=Path, help='the float detector (ONNX)')
     parser.add_argument('-o', '--output', type=Path, required=True, metavar='FILE',
                         help='the spiking network to write')
@@ -43,28 +44,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='pictures that set the scales')
     parser.add_argument('--limit', type=int, metavar='N',
                         help='use N pictures, evenly spread over the directory (default: all)')
+    parser.add_argument('--method', choices=('suhd', 'spiking-yolo'), default='suhd',
+                        help='fire after all steps (suhd), or in each of them, by rate '
+                        '(spiking-yolo) (default: %(default)s)')
     code = parser.add_argument_group('spike code')
-    code.add_argument('--code', choices=('linear', 'binary', 'constant'), default=defaults.kind,
-                      help='weights of the time steps; linear is STDI (default: %(default)s)')
-    code.add_argument('--steps', type=int, default=defaults.steps, metavar='T',
-                      help='time steps (default: %(default)s)')
-    code.add_argument('--burst', type=int, default=defaults.burst, metavar='N',
-                      help='most spikes in one step (default: %(default)s)')
+    code.add_argument('--steps', type=int, metavar='T',
+                      help=f'time steps (default: {suhd.steps}, or {spiking_yolo.steps} for '
+                      'spiking-yolo)')
+    code.add_argument('--code', dest='kind', choices=('linear', 'binary', 'constant'),
+                      help='suhd: weights of the time steps; linear is STDI (default: '
+                      f'{suhd.kind})')
+    code.add_argument('--burst', type=int, metavar='N',
+                      help=f'suhd: most spikes in one step (default: {suhd.burst})')
+    code.add_argument('--readout', choices=('membrane', 'count'),
+                      help='spiking-yolo: what the outputs are read from (default: '
+                      f'{spiking_yolo.readout})')
     neurons = parser.add_argument_group('neurons')
     neurons.add_argument('--percentile', type=float, metavar='P',
                          help='cover P percent of the positive activations (default: all)')
     neurons.add_argument('--normalisation', choices=('channel', 'layer'),
-                         default=defaults.normalisation,
-                         help='what has a scale of its own (default: %(default)s)')
+                         help=f'what has a scale of its own (default: {suhd.normalisation})')
     neurons.add_argument('--initial-membrane', choices=('zero', 'half'),
-                         default=defaults.initial_membrane,
-                         help='0 as in SUHD, or half a threshold (default: %(default)s)')
-    detector = parser.add_argument_group('what the file does not say')
-    detector.add_argument('--input-size', type=int, nargs=2, metavar=('HEIGHT', 'WIDTH'),
-                          help='in px, if the float network takes any')
-    detector.add_argument('--names', metavar='A,B,...', help='names of the classes')
-    detector.add_argument('--anchors', metavar='JSON',
-                          help='anchors of a YOLOv5 head in px: [[[w, h], ...], ...], finest first')
+                         help='0 as in the papers, or half a threshold (default: '
+                         f'{suhd.initial_membrane}, or {spiking_yolo.initial_membrane} for '
+                         'spiking-yolo)')
+    neurons.add_argument('--no-bias-correction', dest='bias_correction', action='store_const',
+                         const=False, help='suhd: leave the mean error of rounded weights')
+    neurons.add_argument('--no-signed-neuron', dest='signed_neuron', action='store_const',
+                         const=False, help='spiking-yolo: neurons never fire below zero, as an '
+                         'ablation')
+    float_network_options.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,23 +83,45 @@ def run(options: argparse.Namespace) -> int:
     :raises ConversionError: naming the node that cannot become spikes.
     """
     check_output(options.output)
-    suhd = SuhdOptions(
-        kind=options.code, steps=options.steps, burst=options.burst,
-        percentile=options.percentile, normalisation=options.normalisation,
-        initial_membrane=options.initial_membrane)
-    network = read_onnx(
-        options.float_model,
-        input_size=tuple(options.input_size) if options.input_size else None,
-        anchors=_anchors(options.anchors),
-        class_names=options.names.split(',') if options.names else None)
-    paths = _choose(list_images(options.calibration), options.limit)
-    spiking = convert(network, Pictures(paths, network), suhd)
-    firing = mean_firing(measure(spiking, _choose(paths, MEASURED_PICTURES)))
+    convert_network = _method(options)
+    network = float_network_options.read_network(options.float_model, options)
+    paths = list_images(options.calibration)
+    if options.limit is not None:
+        paths = evenly_spread(paths, options.limit)
+    spiking = convert_network(network, CalibrationPictures(paths, network.input_size))
+    measured = MEASURED_PICTURES
+    if spiking.dynamics == 'concurrent':
+        measured = min(measured, max(1, MEASURED_STEPS // spiking.code.steps))
+    firing = mean_firing(measure(spiking, evenly_spread(paths, measured)))
     spiking = replace(spiking, firing_rates=firing.rate_by_layer)
     save(spiking, options.output)
     for line in summary(spiking, options.output):
         print(line)
     return 0
+
+
+def _method(
+    options: argparse.Namespace,
+) -> Callable[[FloatNetwork, CalibrationPictures], SpikingNetwork]:
+    """
+    Return the conversion that the options ask for.
+
+    :raises ConfigurationError: if one of them belongs to the other method.
+    """
+    common = 'steps', 'percentile', 'normalisation', 'initial_membrane'
+    own = {'suhd': ('kind', 'burst', 'bias_correction'),
+           'spiking-yolo': ('readout', 'signed_neuron')}
+    given = {key: value for key in (*common, *own['suhd'], *own['spiking-yolo'])
+             if (value := getattr(options, key)) is not None}
+    foreign = given.keys() - {*common, *own[options.method]}
+    if foreign:
+        flags = {'kind': '--code', 'signed_neuron': '--no-signed-neuron',
+                 'bias_correction': '--no-bias-correction'}
+        names = ', '.join(flags.get(key, f'--{key}') for key in sorted(foreign))
+        raise ConfigurationError(f'--method {options.method} has no {names}: leave it out')
+    if options.method == 'suhd':
+        return partial(convert, options=SuhdOptions(**given))
+    return partial(convert_spiking_yolo, options=SpikingYoloOptions(**given))
 
 
 def check_output(path: Path) -> None:
@@ -104,55 +135,14 @@ def check_output(path: Path) -> None:
                                  'exists and may be written to')
 
 
-class Pictures:
-    """
-    Picture files as the input of a network, read one at a time and counted on the terminal.
-
-    :param paths: the files.
-    :param network: the network whose input size they are letterboxed to.
-    """
-
-    def __init__(self, paths: Sequence[Path], network: FloatNetwork) -> None:
-        self._paths = paths
-        self._letterbox = Letterbox(network.input_size)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        for path in tqdm(self._paths, desc='calibrating', unit='picture', disable=None):
-            yield self._letterbox(read_bgr(path))
-
-
 def summary(network: SpikingNetwork, path: Path) -> Iterator[str]:
     """Yield what was made, a line each."""
     thresholds = np.concatenate([
         conv.threshold for conv in network.convolutions if conv.threshold is not None])
-    yield (f'{path}: {network.code} (Q = {network.code.max_level}), initial membrane '
-           f'{network.initial_membrane}, {len(list(network.convolutions))} convolutions, '
-           f'{path.stat().st_size / 1e6:.2f} MB')
+    yield (f'{path}: {network.code} (Q = {network.code.max_level}), {network.dynamics} dynamics, '
+           f'initial membrane {network.initial_membrane}, '
+           f'{len(list(network.convolutions))} convolutions, {path.stat().st_size / 1e6:.2f} MB')
     yield (f'thresholds {thresholds.min()}..{thresholds.max()}, median '
            f'{int(np.median(thresholds))}; silent channels: '
            f'{network.provenance["silent_channels"]}')
-    if network.head is None:
-        yield 'no head: the outputs are raw membranes'
-    else:
-        strides = ', '.join(str(level.stride) for level in network.head.levels)
-        yield f'YOLOv5 head at strides {strides}; classes: {", ".join(network.class_names)}'
-
-
-def _choose(paths: list[Path], limit: int | None) -> list[Path]:
-    if limit is not None and limit < 1:
-        raise ConfigurationError(f'--limit {limit} must be at least 1')
-    if limit is None or limit >= len(paths):
-        return paths
-    return [paths[index * len(paths) // limit] for index in range(limit)]
-
-
-def _anchors(text: str | None) -> Anchors | None:
-    if text is None:
-        return None
-    try:
-        return check_anchors(json.loads(text))
-    except ValueError as error:
-        raise ConfigurationError(f'--anchors {text!r} is not JSON: {error}') from error
+    yield from float_network_options.describe_head(network)

@@ -5,23 +5,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+import sys
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from snn_detector_ros.datasets.yolo_txt import YoloTxtDataset
-from snn_detector_ros.detection.detector import Detector
-from snn_detector_ros.evaluation.float_detector import FloatDetector
-from snn_detector_ros.evaluation.runner import (
-    DETECTOR_OPTIONS,
-    Detect,
-    EvaluationResult,
-    evaluate,
-)
-from snn_detector_ros.network.model_file import is_spiking
+from snn_detector_ros.cli import comparison
+from snn_detector_ros.datasets.formats import open_dataset
+from snn_detector_ros.datasets.labels import LabelledDataset, limited
+from snn_detector_ros.errors import ConfigurationError
+from snn_detector_ros.evaluation.contestants import from_file
+from snn_detector_ros.evaluation.runner import EvaluationResult, evaluate
+
+#: Name of the file that stands for the terminal.
+STANDARD_OUTPUT = '-'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,17 +30,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'models', nargs='+', type=Path, metavar='MODEL',
         help='spiking network, or float YOLOv5 export, as ONNX')
     parser.add_argument(
-        '--data', type=Path, required=True,
-        help='data.yaml in the YOLO layout, or a list of pictures with a data.yaml beside it')
+        '--data', type=Path, required=True, metavar='PATH',
+        help='instances file (.json) of COCO, folder with Annotations of Pascal VOC, data.yaml of '
+             'the YOLO layout, or a list of pictures (.txt) with a data.yaml beside it')
     parser.add_argument(
-        '--split', nargs='+', default=['test'], metavar='SPLIT',
-        help='keys of data.yaml, or lists of pictures beside it; each is a test of its own')
+        '--images', type=Path, metavar='DIR',
+        help='folder of the pictures of COCO and VOC, if they are elsewhere')
+    parser.add_argument(
+        '--split', nargs='+', metavar='SPLIT',
+        help='lists in ImageSets/Main of VOC (default: all annotations); keys of data.yaml, or '
+             'lists of pictures beside it (default: test); each is a test of its own')
     parser.add_argument(
         '--classes', type=lambda text: text.split(','), metavar='NAME,...',
         help='look at these classes only; default: all that the split has labels of')
+    parser.add_argument(
+        '--alias', nargs='+', default=[], metavar='MODEL_NAME=DATA_NAME',
+        help='classes that the data calls something else')
+    parser.add_argument('--limit', type=int, metavar='N',
+                        help='use N pictures, evenly spread over the split')
     parser.add_argument('--engine', default='auto', help='engine of spiking networks')
     parser.add_argument('--threads', type=int, default=0, help='0: the default of the engine')
-    parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
+    parser.add_argument('--json', type=Path, metavar='FILE',
+                        help='write the figures as JSON too; - writes them instead of the tables')
+    comparison.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,41 +63,63 @@ def run(args: argparse.Namespace) -> int:
     :returns: exit status.
     :raises SnnDetectorError: if a model, the data or an option cannot be used.
     """
-    detectors = [(path, _detector(path, args)) for path in args.models]
-    reports = []
+    aliases = parse_aliases(args.alias)
+    if args.compare:
+        if len(args.split or ()) > 1:
+            raise ConfigurationError(f'--compare looks at one split at a time, not at '
+                                     f'{", ".join(args.split)}')
+        name, dataset = next(_datasets(args))
+        print(f'report: {comparison.run_comparison(args, dataset, aliases, name)}')
+        return 0
+    if args.codes:
+        raise ConfigurationError('--codes needs --compare, which writes a report')
+    contestants = [from_file(path, engine=args.engine, threads=args.threads)
+                   for path in args.models]
+    figures: list[dict[str, Any]] = []
     for split, dataset in _datasets(args):
-        for path, detector in detectors:
+        for path, one in zip(args.models, contestants, strict=True):
             result = evaluate(
-                detector, dataset, classes=args.classes,
+                one.open(), dataset, classes=args.classes, aliases=aliases,
                 progress=partial(tqdm, desc=path.name, unit='picture', disable=None))
-            if args.json:
-                reports.append({
-                    'model': str(path), 'split': split, 'map50': result.map50, 'map': result.map,
-                    **asdict(result)})
-            else:
-                print(_table(f'{path.name} on {split}', result), flush=True)
+            figures.append({'model': str(path), 'split': split, **result.as_row()})
+            if str(args.json) != STANDARD_OUTPUT:
+                print(table(f'{path.name} on {split}', result), flush=True)
     if args.json:
-        print(json.dumps(reports, indent=1))
+        write_json(args.json, figures)
     return 0
 
 
-def _detector(path: Path, args: argparse.Namespace) -> Detect:
-    if not is_spiking(path):
-        return FloatDetector(path, threads=args.threads, **DETECTOR_OPTIONS)
-    return Detector(
-        path, engine=args.engine, threads=args.threads, statistics=False, **DETECTOR_OPTIONS)
+def parse_aliases(texts: Sequence[str]) -> dict[str, str]:
+    """
+    Return pairs of names from texts like ``motorbike=motorcycle``.
+
+    :raises ConfigurationError: if a text is no pair.
+    """
+    pairs = [text.split('=') for text in texts]
+    for text, names in zip(texts, pairs, strict=True):
+        if len(names) != 2 or not all(names):
+            raise ConfigurationError(f'alias {text!r}: write MODEL_NAME=DATA_NAME')
+    return {name: target for name, target in pairs}
 
 
-def _datasets(args: argparse.Namespace) -> Iterator[tuple[str, YoloTxtDataset]]:
-    if args.data.suffix == '.txt':
-        description = args.data.parent / 'data.yaml'
-        yield args.data.name, YoloTxtDataset.open(description, str(args.data.resolve()))
+def write_json(path: Path, figures: object) -> None:
+    """
+    Write figures to a file, or to the terminal for ``-``.
+
+    :raises ConfigurationError: if the file cannot be written.
+    """
+    text = json.dumps(figures, indent=1) + '\n'
+    if str(path) == STANDARD_OUTPUT:
+        sys.stdout.write(text)
         return
-    for split in args.split:
-        yield split, YoloTxtDataset.open(args.data, split)
+    try:
+        path.write_text(text, encoding='utf-8')
+    except OSError as error:
+        raise ConfigurationError(f'{path} cannot be written: {error.strerror}') from error
 
 
-def _table(title: str, result: EvaluationResult) -> str:
+def table(title: str, result: EvaluationResult) -> str:
+    """Return the figures of a detector as a table of text."""
     rows = [(one.name, one.objects, one.ap50, one.ap) for one in result.classes]
     if len(rows) != 1:
         rows.append(('mean', sum(row[1] for row in rows), result.map50, result.map))
@@ -93,3 +127,10 @@ def _table(title: str, result: EvaluationResult) -> str:
              f'  {"class":16}{"objects":>8}{"AP50":>8}{"AP50-95":>9}']
     lines += [f'  {name:16}{objects:8d}{ap50:8.3f}{ap:9.3f}' for name, objects, ap50, ap in rows]
     return '\n'.join(lines)
+
+
+def _datasets(args: argparse.Namespace) -> Iterator[tuple[str, LabelledDataset]]:
+    """Yield the splits to look at, with their names."""
+    for split in args.split or [None]:
+        dataset = open_dataset(args.data, split=split, images=args.images)
+        yield split or args.data.name, limited(dataset, args.limit)

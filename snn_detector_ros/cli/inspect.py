@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from snn_detector_ros.cli.firing_rates import measure
+from snn_detector_ros.cli.float_network_options import describe_head
 from snn_detector_ros.datasets.image_folder import list_images
 from snn_detector_ros.engines.statistics import FiringStatistics, mean_firing
 from snn_detector_ros.network import Convolution, SpikingNetwork
@@ -44,11 +45,12 @@ def report(network: SpikingNetwork, frames: list[FiringStatistics]) -> Iterator[
     :param frames: firing statistics of some pictures; may be empty.
     """
     height, width = network.input_size
-    yield (f'{network.name}: {network.code} (Q = {network.code.max_level}), initial membrane '
-           f'{network.initial_membrane}, input {height}x{width}, '
+    yield (f'{network.name}: {network.code} (Q = {network.code.max_level}), {network.dynamics} '
+           f'dynamics, initial membrane {network.initial_membrane}, input {height}x{width}, '
            f'{len(network.class_names)} classes: {", ".join(network.class_names)}')
     for key, value in network.provenance.items():
         yield f'  {key}: {value}'
+    yield from describe_head(network)
     shapes = network.shapes()
     firing = mean_firing(frames) if frames else None
     rates = firing.rate_by_layer if firing else network.firing_rates

@@ -6,12 +6,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from snn_detector_ros.conversion.bias_correction import correct_bias, mean_inputs
 from snn_detector_ros.conversion.calibration import Maxima, Pictures, calibrate
-from snn_detector_ros.conversion.float_network import FloatConvolution, FloatNetwork
+from snn_detector_ros.conversion.float_network import (
+    FloatConvolution,
+    FloatLayer,
+    FloatNetwork,
+)
 from snn_detector_ros.conversion.scales import Normalisation, choose_steps
 from snn_detector_ros.conversion.suhd import PAIR_MAX, WEIGHT_MAX, convert_convolution
+from snn_detector_ros.conversion.weight_rounding import input_covariances
 from snn_detector_ros.errors import ConfigurationError
-from snn_detector_ros.network import InitialMembrane, SpikeCode, SpikingNetwork
+from snn_detector_ros.network import InitialMembrane, Layer, SpikeCode, SpikingNetwork
 from snn_detector_ros.network.codes import MAX_STEPS
 from snn_detector_ros.network.validation import validate
 
@@ -31,6 +37,9 @@ class SuhdOptions:
     :param normalisation: one scale a ``channel`` or a ``layer``.
     :param initial_membrane: ``zero`` as in the paper, or ``half`` a threshold, which rounds to the
         nearest level instead of down.
+    :param bias_correction: whether the biases make up for the mean error of rounded weights.
+    :param rounding: of weights: ``joint`` lets the errors of the weights of a neuron cancel out on
+        the pictures; ``nearest`` rounds each to the nearest.
     """
 
     kind: Literal['linear', 'binary', 'constant'] = 'linear'
@@ -39,6 +48,8 @@ class SuhdOptions:
     percentile: float | None = None
     normalisation: Normalisation = 'channel'
     initial_membrane: InitialMembrane = 'half'
+    bias_correction: bool = True
+    rounding: Literal['joint', 'nearest'] = 'joint'
 
     @property
     def code(self) -> SpikeCode:
@@ -72,9 +83,19 @@ def convert(
     code = options.code
     maxima = calibrate(network, images, percentile=options.percentile)
     steps = choose_steps(network, maxima, code.max_level, options.normalisation)
-    layers = tuple(
-        convert_convolution(layer, steps, code.max_level)
-        if isinstance(layer, FloatConvolution) else layer for layer in network.layers)
+    signed = network.signed
+    covariances = input_covariances(network, images) if options.rounding == 'joint' else {}
+    means = mean_inputs(network, images) if options.bias_correction else None
+
+    def converted(layer: FloatLayer) -> Layer:
+        if not isinstance(layer, FloatConvolution):
+            return layer
+        conv = convert_convolution(
+            layer, steps, code.max_level, signed=layer.source in signed,
+            covariance=covariances.get(layer.name))
+        return conv if means is None else correct_bias(conv, layer, steps, means)
+
+    layers = tuple(map(converted, network.layers))
     result = SpikingNetwork(
         network.name, code, options.initial_membrane, network.input_size, layers, network.outputs,
         network.head, network.class_names,
@@ -93,14 +114,16 @@ def _provenance(
         'calibration_images': str(image_count),
         'percentile': 'maximum' if options.percentile is None else f'{options.percentile:g}',
         'normalisation': options.normalisation,
-        'silent_channels': _silent_channels(network, maxima),
+        'rounding': options.rounding,
+        'bias_correction': 'yes' if options.bias_correction else 'no',
+        'silent_channels': silent_channels(network, maxima),
         'exact_on_x86': 'with VNNI only' if needs_vnni else 'all',
     }
 
 
-def _silent_channels(network: FloatNetwork, maxima: Maxima) -> str:
+def silent_channels(network: FloatNetwork, maxima: Maxima) -> str:
     """List how many channels of each layer never fired on the calibration pictures."""
     counts = {layer.name: int((maxima[layer.name] == 0).sum()) for layer in network.layers
-              if isinstance(layer, FloatConvolution) and layer.relu}
+              if isinstance(layer, FloatConvolution) and layer.name in maxima}
     return ', '.join(f'{name} {count} of {len(maxima[name])}'
                      for name, count in counts.items() if count) or 'none'

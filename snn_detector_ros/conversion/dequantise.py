@@ -12,7 +12,10 @@ from snn_detector_ros.network import (
     Add,
     Concat,
     Convolution,
+    DepthToSpace,
     MaxPool,
+    Permutation,
+    Rectifier,
     Slice,
     SpikingNetwork,
     Upsample,
@@ -30,14 +33,21 @@ def dequantise(network: SpikingNetwork) -> FloatNetwork:
     for layer in network.layers:
         match layer:
             case Convolution():
-                layers.append(_dequantise(layer, steps[layer.source]))
+                layers.append(dequantise_convolution(layer, steps[layer.source]))
                 steps[layer.name] = layer.step.astype(np.float64)
-            case MaxPool() | Upsample() | Add():
+            case MaxPool() | Upsample() | Add() | Rectifier():
                 layers.append(layer)
                 steps[layer.name] = steps[layer.sources[0]]
             case Slice():
                 layers.append(layer)
                 steps[layer.name] = steps[layer.source][layer.start:layer.stop]
+            case Permutation():
+                layers.append(layer)
+                steps[layer.name] = steps[layer.source][list(layer.order)]
+            case DepthToSpace():
+                layers.append(layer)
+                channels = len(steps[layer.source]) // layer.factor**2
+                steps[layer.name] = steps[layer.source][:channels]
             case Concat():
                 layers.append(layer)
                 steps[layer.name] = np.concatenate([steps[source] for source in layer.sources])
@@ -46,7 +56,14 @@ def dequantise(network: SpikingNetwork) -> FloatNetwork:
         network.class_names, network.provenance)
 
 
-def _dequantise(conv: Convolution, source_step: NDArray[np.float64]) -> FloatConvolution:
+def dequantise_convolution(
+    conv: Convolution, source_step: NDArray[np.float64],
+) -> FloatConvolution:
+    """
+    Return the float convolution that a spiking one stands for.
+
+    :param source_step: step of each channel that it reads.
+    """
     unit = conv.step.astype(np.float64)
     if conv.threshold is not None:
         unit = unit / conv.threshold
@@ -57,4 +74,4 @@ def _dequantise(conv: Convolution, source_step: NDArray[np.float64]) -> FloatCon
         weight = weight[:, ::-1]  # float networks read red-green-blue
     return FloatConvolution(
         conv.name, conv.source, weight.astype(np.float32), (conv.bias * unit).astype(np.float32),
-        not conv.is_readout, conv.stride, conv.padding, conv.groups)
+        1.0 if conv.is_readout else conv.slope, conv.stride, conv.padding, conv.groups)

@@ -18,7 +18,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from snn_detector_ros.conversion.float_network import FloatNetwork
-from snn_detector_ros.conversion.onnx_graph import OnnxGraph, OnnxNode
+from snn_detector_ros.conversion.onnx_graph import OnnxGraph
 from snn_detector_ros.errors import ConversionError
 from snn_detector_ros.network import HeadLevel, Shape, YoloV5Head
 
@@ -43,47 +43,42 @@ def check_anchors(value: Any) -> Anchors:
     return tuple(tuple((float(w), float(h)) for w, h in level) for level in array)
 
 
-def find_head(
-    graph: OnnxGraph,
-    network: FloatNetwork,
-    readouts: Mapping[str, str],
-    post_processing: Mapping[str, OnnxNode],
-    *,
-    declared: Anchors | None = None,
-    documented: Anchors | None = None,
+def recognise(
+    graph: OnnxGraph, network: FloatNetwork, readouts: Mapping[str, str],
 ) -> YoloV5Head | None:
     """
-    Find out how the readouts become boxes.
+    Find out whether an output is what the YOLOv5 head computes.
 
     :param readouts: ONNX tensor in which each readout leaves the network.
-    :param post_processing: tensors made behind the readouts, and where that began.
-    :param declared: anchors that the user gives; they count whatever the graph does.
-    :param documented: anchors in the metadata; they count if the graph does not decode.
-    :returns: the head; None if the graph ends in the readouts and there are no anchors.
-    :raises ConversionError: if the post-processing is not the YOLOv5 decoding.
+    :returns: the head; None if no output is its decoding.
     """
     shapes = {name: network.shapes()[name] for name in readouts}
-    head = None
-    if declared is None and post_processing:
-        picture = np.zeros((1, 3, *network.input_size), np.float32)
-        head = _probe(graph, readouts, shapes, picture, tuple(
-            output for output in graph.outputs if output in post_processing))
-    if head is not None:
-        return head
-    anchors = declared or documented
-    if anchors is not None:
-        return _declared_head(anchors, shapes, network.input_size)
-    if post_processing:
-        raise next(iter(post_processing.values())).error(
-            'what begins here is not the YOLOv5 decoding; export without suppression (NMS), '
-            'or give the anchors if the raw outputs are a YOLOv5 head')
+    sizes = {readouts[name]: (1, channels, height, width)
+             for name, (height, width, channels) in shapes.items()}
+    for output in graph.outputs:
+        if output in sizes:
+            continue
+        model = graph.subgraph(sizes, (output,))
+        try:
+            session = onnxruntime.InferenceSession(
+                model.SerializeToString(), providers=['CPUExecutionProvider'])
+            head = _Probe(session, readouts, shapes).head()
+        except Exception:  # the errors of onnxruntime have no common base
+            continue
+        if head is not None:
+            return head
     return None
 
 
-def _declared_head(
+def anchor_levels(
     anchors: Anchors, shapes: Mapping[str, Shape], input_size: tuple[int, int],
-) -> YoloV5Head:
-    """Pair anchors with readouts by size, the largest map first."""
+) -> tuple[HeadLevel, ...]:
+    """
+    Pair anchors with readouts by size, the largest map first.
+
+    :param shapes: (height, width, channels) of each readout.
+    :raises ConversionError: if they do not fit.
+    """
     if len(anchors) != len(shapes):
         raise ConversionError(f'{len(anchors)} levels of anchors for {len(shapes)} readouts: '
                               f'{", ".join(shapes)}')
@@ -95,30 +90,9 @@ def _declared_head(
                 channels % len(boxes)):
             raise ConversionError(
                 f'readout `{name}` of {height}x{width}x{channels} at {input_size[0]}x'
-                f'{input_size[1]} px does not fit {len(boxes)} anchors of a YOLOv5 head')
+                f'{input_size[1]} px does not fit {len(boxes)} anchors of a YOLO head')
         levels.append(HeadLevel(name, stride, boxes))
-    return YoloV5Head(tuple(levels))
-
-
-def _probe(
-    graph: OnnxGraph, readouts: Mapping[str, str], shapes: Mapping[str, Shape],
-    picture: NDArray[np.float32], outputs: tuple[str, ...],
-) -> YoloV5Head | None:
-    """Run the post-processing on chosen logits; None if no output is the YOLOv5 decoding."""
-    sizes = {readouts[name]: (1, channels, height, width)
-             for name, (height, width, channels) in shapes.items()}
-    sizes[graph.picture] = picture.shape  # some grids are made from its size
-    for output in outputs:
-        model = graph.subgraph(sizes, (output,))
-        try:
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), providers=['CPUExecutionProvider'])
-            head = _Probe(session, readouts, shapes, {graph.picture: picture}).head()
-        except Exception:  # the errors of onnxruntime have no common base
-            continue
-        if head is not None:
-            return head
-    return None
+    return tuple(levels)
 
 
 class _Probe:
@@ -126,12 +100,11 @@ class _Probe:
 
     def __init__(
         self, session: onnxruntime.InferenceSession, readouts: Mapping[str, str],
-        shapes: Mapping[str, Shape], picture: Mapping[str, NDArray[np.float32]],
+        shapes: Mapping[str, Shape],
     ) -> None:
         self._session = session
         self._readouts = readouts
         self._shapes = shapes
-        self._picture = picture
 
     def head(self) -> YoloV5Head | None:
         zeros = {name: np.zeros((c, h, w), np.float32)
@@ -154,7 +127,7 @@ class _Probe:
     def _run(self, logits: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return the output [rows, columns] for logits [C, H, W] of each readout."""
         feeds = {self._readouts[name]: value[None] for name, value in logits.items()}
-        result = np.asarray(self._session.run(None, {**self._picture, **feeds})[0])
+        result = np.asarray(self._session.run(None, feeds)[0])
         return result[0] if result.ndim == 3 and len(result) == 1 else np.empty((0, 0), np.float32)
 
     def _read_level(

@@ -11,6 +11,7 @@ from typing import Any
 
 from snn_detector_ros.conversion.detect_head import Anchors, check_anchors
 from snn_detector_ros.conversion.onnx_graph import OnnxGraph
+from snn_detector_ros.conversion.picture_format import PictureFormat
 from snn_detector_ros.errors import ConversionError
 
 #: Entries that are passed on to the spiking network as they are.
@@ -24,10 +25,12 @@ class DetectorMetadata:
 
     :param class_names: names by index; empty if the file has none.
     :param anchors: (width, height) in px of each anchor of each level; None if the file has none.
+    :param picture: how the network takes pictures; None if the file does not say.
     """
 
     class_names: tuple[str, ...] = ()
     anchors: Anchors | None = None
+    picture: PictureFormat | None = None
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -44,9 +47,13 @@ class DetectorMetadata:
         if not isinstance(names, list | tuple) or None in names:
             raise ConversionError(f'{graph.path}: metadata `names` is not a list of class names')
         anchors = _parse(graph, 'anchors')
+        picture = _parse(graph, 'input')
+        if picture is not None and not isinstance(picture, Mapping):
+            raise ConversionError(f'{graph.path}: metadata `input` is no mapping: {picture!r}')
         return cls(
             tuple(str(name) for name in names),
             None if anchors is None else check_anchors(anchors),
+            None if picture is None else PictureFormat.from_mapping(picture),
             {key: graph.metadata[key] for key in _PASSED_ON if key in graph.metadata})
 
 

@@ -11,7 +11,17 @@ import onnx
 from onnx import TensorProto, helper
 
 from snn_detector_ros.conversion.float_network import FloatConvolution, FloatLayer, FloatNetwork
-from snn_detector_ros.network import IMAGE, Add, Concat, MaxPool, Slice, Upsample
+from snn_detector_ros.network import (
+    IMAGE,
+    Add,
+    Concat,
+    DepthToSpace,
+    MaxPool,
+    Permutation,
+    Rectifier,
+    Slice,
+    Upsample,
+)
 from snn_detector_ros.network.graph_writer import GraphWriter
 
 OPSET = 17
@@ -75,19 +85,37 @@ class _Writer(GraphWriter):
                            coordinate_transformation_mode='asymmetric', nearest_mode='floor')
             case Slice():
                 self._slice(layer, sources[0])
+            case Rectifier():
+                self._activation(layer.slope, sources[0], layer.name)
+            case Permutation():
+                order = self._constant(f'{layer.name}/order', np.array(layer.order, np.int64))
+                self._node('Gather', [*sources, order], layer.name, axis=CHANNEL_AXIS)
+            case DepthToSpace():
+                self._node('DepthToSpace', sources, layer.name, blocksize=layer.factor)
 
     def _add_convolution(self, layer: FloatConvolution, source: str) -> None:
         weight = self._constant(f'{layer.name}/weight', layer.weight)
         bias = self._constant(f'{layer.name}/bias', layer.bias)
-        raw = f'{layer.name}/sum' if layer.relu else layer.name
+        raw = sum_name(layer)
         self._node('Conv', [source, weight, bias], raw, kernel_shape=layer.kernel,
                    strides=layer.stride, pads=layer.padding, group=layer.groups)
-        if layer.relu and math.isinf(layer.cap):
-            self._node('Relu', [raw], layer.name)
-        elif layer.relu:
+        if math.isfinite(layer.cap):
             bounds = [self._constant(f'{layer.name}/{key}', np.float32(value))
                       for key, value in (('min', 0.0), ('max', layer.cap))]
             self._node('Clip', [raw, *bounds], layer.name)
+        elif raw != layer.name:
+            self._activation(layer.slope, raw, layer.name)
+
+    def _activation(self, slope: float, source: str, name: str) -> None:
+        if slope:
+            self._node('LeakyRelu', [source], name, alpha=slope)
+        else:
+            self._node('Relu', [source], name)
+
+
+def sum_name(conv: FloatConvolution) -> str:
+    """Return the tensor that holds a convolution before its activation."""
+    return conv.name if conv.slope == 1 else f'{conv.name}/sum'
 
 
 def _value_info(name: str, shape: tuple[int, int, int]) -> onnx.ValueInfoProto:

@@ -20,12 +20,15 @@ from snn_detector_ros.network import (
     IMAGE,
     Add,
     Concat,
+    DepthToSpace,
     MaxPool,
+    Permutation,
+    Rectifier,
     Shape,
     Slice,
     Upsample,
-    YoloV5Head,
 )
+from snn_detector_ros.network.head import Head
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,7 @@ class FloatConvolution:
 
     :param weight: float32 [Cout, Cin / groups, kernel height, kernel width].
     :param bias: float32 [Cout].
-    :param relu: whether the output is ``clip(x, 0, cap)``; a readout has none.
+    :param slope: of the activation below zero: 0 is ReLU, 1 none at all, between them leaky ReLU.
     :param cap: upper bound of the activation: 6 for ReLU6, infinite for ReLU.
     """
 
@@ -43,7 +46,7 @@ class FloatConvolution:
     source: str
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
-    relu: bool = False
+    slope: float = 1.0
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     groups: int = 1
@@ -62,7 +65,9 @@ class FloatConvolution:
         return self.weight.shape[2], self.weight.shape[3]
 
 
-FloatLayer: TypeAlias = FloatConvolution | MaxPool | Add | Concat | Upsample | Slice
+FloatLayer: TypeAlias = (
+    FloatConvolution | MaxPool | Add | Concat | Upsample | Slice | Rectifier | Permutation
+    | DepthToSpace)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +77,7 @@ class FloatNetwork:
 
     :param input_size: (height, width) of the picture in px.
     :param layers: topologically sorted; a layer reads ``IMAGE`` or earlier layers.
-    :param outputs: names of the readouts: the convolutions without activation.
+    :param outputs: names of the readouts: convolutions without activation that nothing reads.
     :param head: how readouts become boxes; None leaves them raw.
     :param provenance: free text facts about the origin.
     """
@@ -81,7 +86,7 @@ class FloatNetwork:
     input_size: tuple[int, int]
     layers: tuple[FloatLayer, ...]
     outputs: tuple[str, ...]
-    head: YoloV5Head | None = None
+    head: Head | None = None
     class_names: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
 
@@ -93,7 +98,22 @@ class FloatNetwork:
     def calibrated(self) -> tuple[str, ...]:
         """Names of the tensors whose maxima set the scales: activations and sums of them."""
         return tuple(layer.name for layer in self.layers if isinstance(layer, Add) or (
-            isinstance(layer, FloatConvolution) and layer.relu))
+            isinstance(layer, FloatConvolution) and layer.name not in self.outputs))
+
+    @property
+    def signed(self) -> frozenset[str]:
+        """Names of the tensors that may be negative, readouts included."""
+        signed: set[str] = set()
+        for layer in self.layers:
+            match layer:
+                case FloatConvolution() | Rectifier():
+                    may_be = layer.slope > 0 and (
+                        isinstance(layer, FloatConvolution) or layer.source in signed)
+                case _:
+                    may_be = not signed.isdisjoint(layer.sources)
+            if may_be:
+                signed.add(layer.name)
+        return frozenset(signed)
 
     def shapes(self, input_size: tuple[int, int] | None = None) -> dict[str, Shape]:
         """

@@ -10,8 +10,13 @@ from snn_detector_ros.conversion.onnx_graph import OnnxNode
 from snn_detector_ros.network import IMAGE
 
 #: Operators that stand for a module, whose path says enough.
-_MODULES = ('Conv', 'MaxPool', 'Resize', 'Upsample')
+_MODULES = ('Conv', 'ConvTranspose', 'MaxPool', 'Resize', 'Upsample')
 _LAYERS = frozenset({*_MODULES, 'Add', 'Concat', 'Slice', 'Split'})
+#: Operators that are mostly part of another layer, and must not change its name.
+_PARTS = frozenset({
+    'AveragePool', 'BatchNormalization', 'Clip', 'Div', 'Gemm', 'GlobalAveragePool',
+    'GlobalMaxPool', 'LeakyRelu', 'MatMul', 'Max', 'Min', 'Mul', 'PRelu', 'ReduceMean', 'Relu',
+    'Sub', 'Sum'})
 
 
 def layer_names(nodes: Sequence[OnnxNode]) -> dict[str, str]:
@@ -31,8 +36,9 @@ def layer_names(nodes: Sequence[OnnxNode]) -> dict[str, str]:
     if all(len(path) > 1 and path[0] == root for path in convolutions):
         paths = {output: path[1:] if path[0] == root and len(path) > 1 else path
                  for output, path in paths.items()}
-    names = {output: '.'.join(path) for output, path in paths.items()}
-    return _unique(_shorten(names))
+    names = _shorten({output: '.'.join(path) for output, path in paths.items()})
+    parts = {node.outputs[0]: '.'.join(_path(node, 0)) for node in nodes if node.operator in _PARTS}
+    return _unique(names | parts)
 
 
 def _path(node: OnnxNode, output: int) -> list[str]:

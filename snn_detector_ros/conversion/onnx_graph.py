@@ -20,6 +20,8 @@ from onnx.reference import ReferenceEvaluator
 from snn_detector_ros.errors import ConversionError
 
 OLDEST_OPSET = 9
+#: Since this version of the file format constants need not be inputs too.
+OLDEST_IR = 4
 _WITH_SUBGRAPHS = frozenset({'If', 'Loop', 'Scan'})
 
 
@@ -51,7 +53,7 @@ class OnnxNode:
 
 
 class OnnxGraph:
-    """The nodes of one file in topological order."""
+    """The nodes of one file that its outputs need, in topological order."""
 
     def __init__(self, path: str | Path) -> None:
         """
@@ -77,14 +79,15 @@ class OnnxGraph:
         if self.opsets.get('', OLDEST_OPSET) < OLDEST_OPSET:
             raise ConversionError(f'{self.path} uses opset {self.opsets[""]}; export it with 11 or '
                                   'newer')
-        self.nodes = tuple(OnnxNode.from_proto(proto) for proto in self.model.graph.node)
         self.outputs = tuple(value.name for value in self.model.graph.output)
+        self.nodes = self._read_nodes()
         self.metadata = {entry.key: entry.value for entry in self.model.metadata_props}
         self._producers = {output: node for node in self.nodes for output in node.outputs}
         self._constants: dict[str, NDArray[Any] | onnx.TensorProto | None] = {
             tensor.name: tensor for tensor in self.model.graph.initializer}
         self.consumers = Counter(
-            [name for node in self.nodes for name in node.inputs] + list(self.outputs))
+            [name for node in self.nodes if node.operator != 'Shape' for name in node.inputs]
+            + list(self.outputs))
         self.picture, self.picture_shape = self._find_picture()
 
     def fold(self, node: OnnxNode) -> bool:
@@ -97,8 +100,13 @@ class OnnxGraph:
         is_foldable = node.operator not in _WITH_SUBGRAPHS and bool(node.inputs) and all(
             name == '' or name in self._constants for name in node.inputs)
         if is_source or is_foldable:
-            self._constants.update(dict.fromkeys(node.outputs))
+            for name in node.outputs:
+                self._constants.setdefault(name, None)
         return is_source or is_foldable
+
+    def is_known(self, tensor: str) -> bool:
+        """Whether a tensor is a constant, as far as the nodes were folded."""
+        return tensor in self._constants
 
     def constant(self, tensor: str) -> NDArray[Any] | None:
         """Return the value of a folded tensor; None if it is absent or depends on the picture."""
@@ -117,16 +125,22 @@ class OnnxGraph:
         self, inputs: Mapping[str, tuple[int, ...]], outputs: Iterable[str],
     ) -> onnx.ModelProto:
         """
-        Cut out the nodes between some tensors, the picture among them, and some outputs.
+        Cut out the nodes between some tensors and some outputs; what was folded is a constant.
 
         :param inputs: name and shape of the float32 tensors that become inputs.
-        :param outputs: tensors that become outputs.
+        :param outputs: outputs of the graph.
         """
+        wanted = set(outputs)
         needed: set[str] = set()
-        open_tensors = [name for name in outputs]
+        constants: dict[str, NDArray[Any]] = {}
+        open_tensors = list(wanted)
         while open_tensors:
             tensor = open_tensors.pop()
-            if tensor in inputs or tensor in needed or tensor == '':
+            if tensor in inputs or tensor in needed or tensor in constants or tensor == '':
+                continue
+            value = self.constant(tensor)
+            if value is not None:
+                constants[tensor] = value
                 continue
             needed.add(tensor)
             node = self._producers.get(tensor)
@@ -135,10 +149,23 @@ class OnnxGraph:
             [n.proto for n in self.nodes if needed.intersection(n.outputs)], 'subgraph',
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
              for name, shape in inputs.items()],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
-            [t for t in self.model.graph.initializer if t.name in needed])
+            [helper.make_tensor_value_info(
+                value.name, value.type.tensor_type.elem_type, None)
+             for value in self.model.graph.output if value.name in wanted],
+            [numpy_helper.from_array(value, name) for name, value in constants.items()])
         return helper.make_model(
-            graph, opset_imports=self.model.opset_import, ir_version=self.model.ir_version)
+            graph, opset_imports=self.model.opset_import,
+            ir_version=max(self.model.ir_version, OLDEST_IR))
+
+    def _read_nodes(self) -> tuple[OnnxNode, ...]:
+        """Return the nodes that the outputs need."""
+        needed = set(self.outputs)
+        nodes = []
+        for proto in reversed(self.model.graph.node):
+            if not needed.isdisjoint(proto.output):
+                needed.update(proto.input)
+                nodes.append(OnnxNode.from_proto(proto))
+        return tuple(reversed(nodes))
 
     def _find_picture(self) -> tuple[str, tuple[int | None, ...]]:
         """Return name and shape (None where free) of the one input that is not a weight."""
@@ -149,7 +176,8 @@ class OnnxGraph:
             raise ConversionError(
                 f'{self.path}: inputs: {names}; exactly one, the picture, can be converted')
         dims = inputs[0].type.tensor_type.shape.dim
-        return inputs[0].name, tuple(dim.dim_value or None for dim in dims)
+        return inputs[0].name, tuple(
+            dim.dim_value if dim.dim_value > 0 else None for dim in dims)
 
     def _refuse_external_data(self) -> None:
         for tensor in self.model.graph.initializer:
@@ -161,8 +189,26 @@ class OnnxGraph:
     def _evaluate(self, node: OnnxNode) -> None:
         feeds = {name: self.constant(name) for name in node.inputs if name}
         try:
-            results = ReferenceEvaluator(node.proto, opsets=self.opsets).run(None, feeds)
+            results = run_node(node, feeds, self.opsets)
         except Exception as error:
             raise node.error(f'this constant cannot be worked out: {error}') from error
         for name, value in zip(node.outputs, results, strict=True):
             self._constants[name] = np.asarray(value)
+
+
+def run_node(
+    node: OnnxNode, feeds: Mapping[str, Any], opsets: Mapping[str, int],
+) -> list[NDArray[Any]]:
+    """
+    Run one node.
+
+    :param feeds: its inputs by name.
+    :param opsets: version of each operator domain.
+    """
+    proto, versions, feeds = node.proto, dict(opsets), dict(feeds)
+    if node.operator in ('Squeeze', 'Unsqueeze') and 'axes' in node.attributes:
+        # The reference evaluator of ONNX fails on axes that are an attribute, as before opset 13.
+        feeds['/axes'] = np.array(node.attributes['axes'], np.int64)
+        proto = helper.make_node(node.operator, [node.inputs[0], '/axes'], node.outputs)
+        versions[''] = max(versions.get('', 0), 13)
+    return list(ReferenceEvaluator(proto, opsets=versions).run(None, feeds))

@@ -1,103 +1,97 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each ONNX operator becomes: one function an operator, and the table that finds it."""
+"""What each ONNX operator becomes: the table, and the operators that join or move tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 
-from snn_detector_ros.conversion.float_network import FloatConvolution
+from snn_detector_ros.conversion import onnx_activations as activations
+from snn_detector_ros.conversion import onnx_synapses as synapses
+from snn_detector_ros.conversion.onnx_activations import RETRAIN
 from snn_detector_ros.conversion.onnx_graph import OnnxNode
 from snn_detector_ros.conversion.onnx_windows import read_upsample_factor, read_window
-from snn_detector_ros.network import Add, Concat, MaxPool, Slice, Upsample
+from snn_detector_ros.conversion.tensor_view import MOVES, NO_PADDING, View, move
+from snn_detector_ros.errors import ConversionError
+from snn_detector_ros.network import IMAGE, Add, Concat, MaxPool, Upsample
 
 if TYPE_CHECKING:
     from snn_detector_ros.conversion.onnx_translation import Translation
 
 _CHANNELS = (1, -3)
-_FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-
-
-def _convolution(walk: Translation, node: OnnxNode) -> None:
-    source = walk.source(node)
-    weight = walk.constant(node, 1)
-    if weight is None:
-        raise node.error('its weights are not constants')
-    bias = walk.constant(node, 2)
-    size = walk.shape(source)
-    _, stride, padding = read_window(node, weight.shape[2:], size)
-    groups = int(node.attributes.get('group', 1))
-    if weight.shape[1] * groups != size[2]:
-        raise node.error(f'weights {weight.shape} in {groups} group(s) do not fit an input of '
-                         f'{size[2]} channels')
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise node.error(f'a bias of {bias.shape} does not fit weights of {weight.shape}')
-    walk.add(node, FloatConvolution(
-        walk.name(node), source, weight.astype(np.float32),
-        np.zeros(len(weight), np.float32) if bias is None else bias.astype(np.float32),
-        stride=stride, padding=padding, groups=groups))
-
-
-def _batch_normalization(walk: Translation, node: OnnxNode) -> None:
-    """Fold ``(x - mean) * gain / sqrt(variance + epsilon) + shift`` into the convolution."""
-    conv = walk.membrane(node)
-    if conv is None:
-        raise node.error('follows no convolution; only Conv - BatchNormalization can be folded')
-    values = [walk.constant(node, index) for index in range(1, 5)]
-    if any(value is None for value in values):
-        raise node.error('its statistics are not constants')
-    gain, shift, mean, variance = (np.asarray(value, np.float64) for value in values)
-    factor = gain / np.sqrt(variance + node.attributes.get('epsilon', 1e-5))
-    walk.add(node, replace(
-        conv,
-        weight=(conv.weight * factor[:, None, None, None]).astype(np.float32),
-        bias=((conv.bias - mean) * factor + shift).astype(np.float32)))
-
-
-def _relu(walk: Translation, node: OnnxNode) -> None:
-    conv = walk.membrane(node)
-    if conv is None:
-        walk.alias(node)  # levels and sums of levels are never negative
-    else:
-        walk.add(node, replace(conv, relu=True))
-
-
-def _clip(walk: Translation, node: OnnxNode) -> None:
-    bounds = [node.attributes.get(key, walk.constant(node, index))
-              for index, key in ((1, 'min'), (2, 'max'))]
-    low, high = (default if bound is None else float(bound)
-                 for bound, default in zip(bounds, (-np.inf, np.inf), strict=True))
-    conv = walk.membrane(node)
-    if conv is None and low <= 0 and np.isinf(high):
-        walk.alias(node)
-    elif conv is None or low != 0 or high <= 0:
-        raise node.error(f'clips to {low}..{high}; only 0..c behind a convolution is a spiking '
-                         'neuron (ReLU, ReLU6)')
-    else:
-        walk.add(node, replace(conv, relu=True, cap=high))
 
 
 def _max_pool(walk: Translation, node: OnnxNode) -> None:
-    source = walk.source(node)
+    source = walk.source(node, padded=True)
     if len(node.outputs) > 1:
         raise node.error('indices of the maxima are not available')
     kernel, stride, padding = read_window(
         node, tuple(node.attributes['kernel_shape']), walk.shape(source))
     if max(padding[0], padding[2]) >= kernel[0] or max(padding[1], padding[3]) >= kernel[1]:
         raise node.error(f'padding {padding} must be smaller than the kernel {kernel}')
+    if walk.view(node).padding != NO_PADDING:
+        raise node.error('reads zeros that a Pad node made; give the pool its own padding')
     walk.add(node, MaxPool(walk.name(node), source, kernel, stride, padding))
 
 
 def _add(walk: Translation, node: OnnxNode) -> None:
-    first, second = walk.source(node, 0), walk.source(node, 1)
-    if walk.shape(first) != walk.shape(second):
-        raise node.error(f'adds {walk.shape(first)} and {walk.shape(second)}; both need one shape')
-    walk.add(node, Add(walk.name(node), (first, second)))
+    if any(walk.is_constant(name) for name in node.inputs):
+        activations.add_constant(walk, node)
+        return
+    views = [walk.view(node, index) for index in range(len(node.inputs))]
+    together = IMAGE not in {view.layer for view in views} and all(
+        view.is_whole and view.padding == NO_PADDING
+        and np.array_equal(view.numbers, views[0].numbers) for view in views)
+    sources = [view.layer if together else walk.source(node, index)
+               for index, view in enumerate(views)]
+    shapes = [walk.shape(source) for source in sources]
+    if len(set(shapes)) > 1:
+        raise node.error(f'adds {" and ".join(map(str, shapes))}; all need one shape')
+    total = sources[0]
+    for number, source in enumerate(sources[1:], start=1):
+        name = walk.name(node, '' if number == len(sources) - 1 else f'.{number}')
+        walk.add(node, Add(name, (total, source)), views[0] if together else None)
+        total = name
+
+
+def _subtract(walk: Translation, node: OnnxNode) -> None:
+    if not any(walk.is_constant(name) for name in node.inputs):
+        raise node.error('subtracts two activations, which is not supported; let the convolution '
+                         'in front of the second change its sign, and add')
+    activations.add_constant(walk, node)
+
+
+def _move(walk: Translation, node: OnnxNode) -> None:
+    """Follow elements to where a node moves them."""
+    places = [index for index, name in enumerate(node.inputs) if name and not (
+        walk.is_constant(name))]
+    values = {name: walk.constant(node, index) for index, name in enumerate(node.inputs)
+              if name and index not in places}
+    constants = {name: value for name, value in values.items() if value is not None}
+    if len(constants) < len(values) or not places or (node.operator != 'Concat' and places != [0]):
+        raise node.error('where it moves its input to depends on the picture')
+    views = [walk.view(node, index) for index in places]
+    layers = {view.layer for view in views}
+    if node.operator == 'Concat' and (len(layers) > 1 or constants):
+        _concat(walk, node)
+        return
+    if any(view.padding != NO_PADDING for view in views):
+        raise node.error('only a convolution or a pool may read what a Pad node made')
+    if node.operator in ('Split', 'Slice') and IMAGE not in layers and views[0].is_whole and (
+            views[0].channel_order is not None):
+        # The parts of a shuffled tensor share one permutation.
+        source = walk.source(node)
+        height, width, channels = walk.shape(source)
+        views = [View(source, (walk.batch, channels, height, width))] \
+            if source != views[0].layer else views
+    for tensor, view in zip(node.outputs, move(node, views, constants, walk.graph.opsets),
+                            strict=True):
+        if 0 in view.shape:
+            raise node.error(f'nothing is left of {views[0].shape}: {view.shape}')
+        walk.set_view(tensor, view)
 
 
 def _concat(walk: Translation, node: OnnxNode) -> None:
@@ -114,100 +108,103 @@ def _resize(walk: Translation, node: OnnxNode) -> None:
     source = walk.source(node)
     is_old = len(node.inputs) <= 2
     scales = node.attributes.get('scales', walk.constant(node, 1 if is_old else 2))
+    sizes = walk.constant(node, 3)
+    axes = node.attributes.get('axes')
+    if axes is not None:
+        height, width, channels = walk.shape(source)
+        scales, sizes = (_on_all_axes(values, axes, whole) for values, whole in (
+            (scales, [1, 1, 1, 1]), (sizes, [1, channels, height, width])))
     factor = read_upsample_factor(
-        node, None if scales is None else np.asarray(scales), walk.constant(node, 3),
-        walk.shape(source))
+        node, None if scales is None else np.asarray(scales), sizes, walk.shape(source))
     if factor == 1:
-        walk.alias(node)
+        walk.set_view(node.outputs[0], walk.view(node))
     else:
         walk.add(node, Upsample(walk.name(node), source, factor))
 
 
-def _slice(walk: Translation, node: OnnxNode) -> None:
-    source = walk.source(node)
-    starts, ends, axes, steps = (
-        _integers(walk, node, key, index)
-        for index, key in enumerate(('starts', 'ends', 'axes', 'steps'), start=1))
-    if starts is None or ends is None:
-        raise node.error('its bounds are not constants')
-    axes = list(range(len(starts))) if axes is None else axes
-    if len(axes) != 1 or axes[0] not in _CHANNELS or (steps or [1]) != [1]:
-        raise node.error(f'axes {axes} with steps {steps}: only a run of channels can be cut out')
-    start, stop, _ = slice(starts[0], ends[0]).indices(walk.shape(source)[2])
-    if stop <= start:
-        raise node.error(f'channels {starts[0]}:{ends[0]} do not exist')
-    walk.add(node, Slice(walk.name(node), source, start, stop))
+def _on_all_axes(
+    values: Any, axes: tuple[int, ...], whole: list[int],
+) -> NDArray[Any] | None:
+    """Spread scales or sizes of some axes (opset 18) over all four."""
+    if values is None or not np.size(values):
+        return None
+    result = np.array(whole, np.asarray(values).dtype)
+    result[list(axes)] = values
+    return result
 
 
-def _split(walk: Translation, node: OnnxNode) -> None:
-    source = walk.source(node)
-    if node.attributes.get('axis', 0) not in _CHANNELS:
-        raise node.error('only channels (axis 1) can be split')
-    channels, parts = walk.shape(source)[2], len(node.outputs)
-    # Without sizes the parts are equal, but the last may be smaller.
-    sizes = _integers(walk, node, 'split', 1) or [-(-channels // parts)] * parts
-    start = 0
-    for index, size in enumerate(sizes):
-        stop = min(start + size, channels)
-        walk.add(node, Slice(walk.name(node, index), source, start, stop), index)
-        start = stop
+def _pad(walk: Translation, node: OnnxNode) -> None:
+    """Let the window that follows take the padding over."""
+    pads = node.attributes.get('pads', walk.constant(node, 1))
+    axes = walk.constant(node, 3)
+    value = node.attributes.get('value', walk.constant(node, 2))
+    view = walk.view(node)
+    if pads is None or len(view.shape) != 4:
+        raise node.error('its padding is not constant, or not that of a map')
+    sides = np.zeros((2, 4), np.int64)
+    sides[:, slice(None) if axes is None else list(axes)] = np.reshape(pads, (2, -1))
+    if node.attributes.get('mode', 'constant') != 'constant' or (value and np.any(value)) or (
+            sides < 0).any() or sides[:, :2].any():
+        raise node.error(f'pads with {node.attributes.get("mode", "constant")} {value or 0} by '
+                         f'{sides.tolist()}; only zeros around height and width can be taken over')
+    own = view.padding
+    walk.set_view(node.outputs[0], view.padded((
+        own[0] + int(sides[0, 2]), own[1] + int(sides[0, 3]),
+        own[2] + int(sides[1, 2]), own[3] + int(sides[1, 3]))))
 
 
-def _shape(walk: Translation, node: OnnxNode) -> None:
-    height, width, channels = walk.shape(walk.source(node))
-    dims = np.array([1, channels, height, width], np.int64)
-    start, end = node.attributes.get('start', 0), node.attributes.get('end', 4)
-    walk.set_constant(node, dims[start:end])
-
-
-def _integers(walk: Translation, node: OnnxNode, key: str, index: int) -> list[int] | None:
-    """Read integers from an attribute (old opsets) or a constant input (new ones)."""
-    value: NDArray[Any] | None = node.attributes.get(key, walk.constant(node, index))
-    return None if value is None else [int(entry) for entry in np.ravel(value)]
-
-
-def _copy(walk: Translation, node: OnnxNode) -> None:
-    if node.attributes.get('to', TensorProto.FLOAT) not in _FLOATS:
-        raise node.error('rounds to integers, which is not supported inside the network')
-    walk.alias(node)
-
-
-#: Operators that pass a tensor on.
-COPIES = ('Identity', 'Dropout', 'Cast')
-
-#: Operators that may follow a convolution without making it a readout.
-ON_MEMBRANES = frozenset({'BatchNormalization', 'Relu', 'Clip', 'Shape', *COPIES})
+#: Operators that may be folded into a convolution at the end of the network.
+FOLDABLE = frozenset({
+    'Add', 'BatchNormalization', 'Cast', 'Div', 'Dropout', 'Identity', 'Mul', 'Sub'})
 
 OPERATORS: dict[str, Callable[[Translation, OnnxNode], None]] = {
     'Add': _add,
-    'BatchNormalization': _batch_normalization,
-    'Clip': _clip,
-    'Concat': _concat,
-    'Conv': _convolution,
+    'AveragePool': synapses.average_pool,
+    'BatchNormalization': activations.batch_normalization,
+    'Cast': activations.copy,
+    'Clip': activations.clip,
+    'Conv': synapses.convolution,
+    'ConvTranspose': synapses.transposed_convolution,
+    'Div': activations.multiply_by_constant,
+    'Dropout': activations.copy,
+    'Gemm': synapses.fully_connected,
+    'GlobalAveragePool': synapses.global_pool,
+    'GlobalMaxPool': synapses.global_pool,
+    'Identity': activations.copy,
+    'LeakyRelu': activations.leaky_relu,
+    'MatMul': synapses.fully_connected,
+    'Max': activations.extremum,
     'MaxPool': _max_pool,
-    'Relu': _relu,
+    'Min': activations.extremum,
+    'Mul': activations.multiply_by_constant,
+    'PRelu': activations.prelu,
+    'Pad': _pad,
+    'ReduceMean': synapses.reduce_mean,
+    'Relu': activations.relu,
     'Resize': _resize,
-    'Shape': _shape,
-    'Slice': _slice,
-    'Split': _split,
+    'Sub': _subtract,
+    'Sum': _add,
     'Upsample': _resize,
-    **dict.fromkeys(COPIES, _copy),
+    **dict.fromkeys(MOVES, _move),
 }
 
-_RETRAIN = 'a spiking neuron computes ReLU; train or fine-tune the network with ReLU'
-_ATTENTION = 'attention has no spiking form here; use a convolutional detector with ReLU'
-_AVERAGE = 'averages are not supported; train with max pooling or a strided convolution'
+_ATTENTION = 'attention has no spiking form here; use a convolutional detector with ReLU, and ' \
+             'train it with `snn-detector train`'
 _QUANTISED = 'the network is quantised already; convert the float network'
 
 #: What to do about an operator without spiking form.
 REMEDIES: dict[str, str] = {
-    'Sigmoid': f'SiLU or a gate (Sigmoid and Mul): {_RETRAIN}',
-    **dict.fromkeys(('Celu', 'Elu', 'Erf', 'Gelu', 'HardSigmoid', 'HardSwish', 'LeakyRelu', 'Mish',
-                     'PRelu', 'Selu', 'Softplus', 'Swish', 'Tanh', 'ThresholdedRelu'), _RETRAIN),
-    **dict.fromkeys(('Attention', 'Einsum', 'Gemm', 'LayerNormalization', 'MatMul', 'Softmax'),
-                    _ATTENTION),
-    **dict.fromkeys(('AveragePool', 'GlobalAveragePool', 'ReduceMean'), _AVERAGE),
+    'Sigmoid': f'SiLU or a gate (Sigmoid and Mul) inside the network: {RETRAIN}',
+    **dict.fromkeys(('Celu', 'Elu', 'Erf', 'Gelu', 'HardSigmoid', 'HardSwish', 'Mish', 'Selu',
+                     'Softplus', 'Swish', 'Tanh', 'ThresholdedRelu'), RETRAIN),
+    **dict.fromkeys(('Attention', 'Einsum', 'LayerNormalization', 'Softmax'), _ATTENTION),
+    'InstanceNormalization': 'normalises each picture by itself; train with batch normalisation',
+    'LRN': 'normalises each picture by itself; train with batch normalisation',
     **dict.fromkeys(('ConvInteger', 'DequantizeLinear', 'QLinearConv', 'QuantizeLinear'),
                     _QUANTISED),
-    'ConvTranspose': 'transposed convolution is not supported; train with nearest upsampling',
 }
+
+
+def refusal(node: OnnxNode) -> ConversionError:
+    """Return the error for an operator that has no spiking form."""
+    return node.error(REMEDIES.get(node.operator, 'this operator has no spiking form here'))

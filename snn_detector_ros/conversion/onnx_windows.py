@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,19 +29,20 @@ _ROUNDINGS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 
 
 def read_window(
-    node: OnnxNode, kernel: tuple[int, ...], size: Shape,
+    node: OnnxNode, kernel: tuple[int, ...], size: Shape, *, dilation: bool = False,
 ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int]]:
     """
-    Read the sliding window of a Conv or MaxPool node.
+    Read the sliding window of a Conv or a pool node.
 
-    :param kernel: the spatial part of the kernel's shape.
+    :param kernel: the spatial part of the kernel's shape, dilated.
     :param size: shape of the tensor that it slides over.
+    :param dilation: whether the kernel may be dilated.
     :returns: kernel (height, width), stride, and padding (top, left, bottom, right).
     :raises ConversionError: if it is not two-dimensional, dilated, or depends on the picture size.
     """
     if len(kernel) != 2:
         raise node.error(f'kernel {kernel} is not two-dimensional')
-    if any(dilation != 1 for dilation in node.attributes.get('dilations', (1, 1))):
+    if not dilation and any(step != 1 for step in node.attributes.get('dilations', (1, 1))):
         raise node.error('dilation is not supported; train the layer without it')
     edges = (kernel[0], kernel[1])
     strides = node.attributes.get('strides', (1, 1))
@@ -51,6 +53,84 @@ def read_window(
     if min(padding) < 0:
         raise node.error(f'negative padding {padding} is not supported; crop outside the network')
     return edges, stride, padding
+
+
+@dataclass(frozen=True)
+class TransposedWindow:
+    """
+    One axis of a transposed convolution, as the window of an ordinary one.
+
+    :param factor: pixels that each place makes.
+    :param kernel: length of the transposed kernel.
+    :param pad: pixels cut off at the beginning.
+    :param length: places of the input.
+    :param places: places of the output, ``factor`` pixels each.
+    """
+
+    factor: int
+    kernel: int
+    pad: int
+    length: int
+    places: int
+
+    @property
+    def before(self) -> int:
+        """Zeros in front of the input."""
+        return max(0, (self.kernel - 1 - self.pad) // self.factor)
+
+    @property
+    def size(self) -> int:
+        """Length of the window."""
+        return self.before + 1 + (self.factor - 1 + self.pad) // self.factor
+
+    @property
+    def after(self) -> int:
+        """Zeros behind the input; negative if the window does not reach its end."""
+        return self.places - 1 + self.size - self.before - self.length
+
+    def taps(self, phase: int) -> list[tuple[int, int]]:
+        """Return (place in the window, place in the kernel) of the weights of a pixel."""
+        found = []
+        for place in range(self.size):
+            tap = phase + self.pad - self.factor * (place - self.before)
+            if 0 <= tap < self.kernel:
+                found.append((place, tap))
+        return found
+
+
+def read_transposed_window(
+    node: OnnxNode, kernel: tuple[int, ...], size: tuple[int, int],
+) -> tuple[int, tuple[TransposedWindow, TransposedWindow]]:
+    """
+    Read the window of a ConvTranspose node.
+
+    :param kernel: height and width of the kernel, dilated.
+    :param size: height and width of the tensor that it spreads.
+    :returns: the stride, and the window of each axis.
+    :raises ConversionError: if its output is no whole number of blocks of pixels.
+    """
+    strides = tuple(int(step) for step in node.attributes.get('strides', (1, 1)))
+    if strides[0] != strides[1] or not 1 <= strides[0] <= MAX_FACTOR:
+        raise node.error(f'strides {strides}: needs one for both axes, at most {MAX_FACTOR}')
+    factor = strides[0]
+    pads = [int(pad) for pad in node.attributes.get('pads', (0, 0, 0, 0))]
+    extra = node.attributes.get('output_padding', (0, 0))
+    wanted = node.attributes.get('output_shape')
+    automatic = node.attributes.get('auto_pad', 'NOTSET')
+    windows = []
+    for axis in (0, 1):
+        full = (size[axis] - 1) * factor + kernel[axis] + int(extra[axis])
+        pad, length = pads[axis], full - pads[axis] - pads[axis + 2]
+        if automatic in ('SAME_UPPER', 'SAME_LOWER') or wanted is not None:
+            length = int(wanted[axis - 2]) if wanted is not None else size[axis] * factor
+            cut = max(0, full - length)
+            pad = cut // 2 if automatic == 'SAME_UPPER' else cut - cut // 2
+        window = TransposedWindow(factor, kernel[axis], pad, size[axis], length // factor)
+        if length % factor or window.after < 0 or pad < 0:
+            raise node.error(f'makes {length} pixels of {size[axis]}; needs a multiple of its '
+                             f'stride {factor} and no cropping')
+        windows.append(window)
+    return factor, (windows[0], windows[1])
 
 
 def read_upsample_factor(

@@ -4,7 +4,8 @@ Choose the step of each channel: the real activation that one level stands for.
 
 A residual add works on levels, so its two inputs and its sum need equal steps, channel by channel:
 they form one *chain*, found by union-find, whose maximum is the largest of its members', sums
-included. Pools, copies, slices and concatenations take over the steps of what they read.
+included. The channels that become the pixels of one channel share a step too. Pools, copies,
+slices and concatenations take over the steps of what they read.
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ from numpy.typing import NDArray
 
 from snn_detector_ros.conversion.calibration import Maxima
 from snn_detector_ros.conversion.float_network import FloatConvolution, FloatNetwork
-from snn_detector_ros.network import IMAGE, Add, Concat, MaxPool, Slice, Upsample
+from snn_detector_ros.network import (
+    IMAGE,
+    Add,
+    Concat,
+    DepthToSpace,
+    MaxPool,
+    Permutation,
+    Rectifier,
+    Slice,
+    Upsample,
+)
 
 Normalisation = Literal['channel', 'layer']
 
@@ -79,9 +90,9 @@ class _Chains:
         for layer in network.layers:
             match layer:
                 case FloatConvolution():
-                    if layer.relu:
+                    if layer.name not in network.outputs:
                         self._channels[layer.name] = self._new(len(layer.weight))
-                case MaxPool() | Upsample():
+                case MaxPool() | Upsample() | Rectifier():
                     self._channels[layer.name] = self._channels[layer.source]
                 case Slice():
                     source = self._channels[layer.source]
@@ -89,8 +100,17 @@ class _Chains:
                 case Concat():
                     self._channels[layer.name] = np.concatenate(
                         [self._channels[source] for source in layer.sources])
+                case Permutation():
+                    self._channels[layer.name] = self._channels[layer.source][list(layer.order)]
+                case DepthToSpace():
+                    phases = self._channels[layer.source].reshape(layer.factor**2, -1)
+                    for phase in phases[1:]:
+                        self._join(phases[0], phase)
+                    self._channels[layer.name] = phases[0]
                 case Add():
-                    self._channels[layer.name] = self._join(*layer.sources)
+                    first, second = (self._channels[source] for source in layer.sources)
+                    self._join(first, second)
+                    self._channels[layer.name] = first
 
     @property
     def size(self) -> int:
@@ -116,12 +136,10 @@ class _Chains:
         self._blocks.extend([first] * count)
         return np.arange(first, first + count, dtype=np.intp)
 
-    def _join(self, first: str, second: str) -> NDArray[np.intp]:
-        pairs = zip(self._channels[first], self._channels[second], strict=True)
-        for one, other in pairs:
+    def _join(self, first: NDArray[np.intp], second: NDArray[np.intp]) -> None:
+        for one, other in zip(first, second, strict=True):
             _link(self._links, int(one), int(other))
             _link(self._blocks, int(one), int(other))
-        return self._channels[first]
 
 
 def _root(parents: list[int], index: int) -> int:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_detector_ros.conversion.float_network import FloatConvolution
+from snn_detector_ros.conversion.weight_rounding import round_weights
 from snn_detector_ros.errors import ConversionError
 from snn_detector_ros.network import IMAGE, Convolution
 from snn_detector_ros.network.validation import MAX_LEVEL_TIMES_THRESHOLD, MAX_THRESHOLD
@@ -37,13 +38,20 @@ def convert_convolution(
     conv: FloatConvolution,
     steps: dict[str, NDArray[np.float32]],
     max_level: int,
+    *,
+    signed: bool = False,
+    covariance: NDArray[np.float64] | None = None,
 ) -> Convolution:
     """
     Convert one convolution.
 
-    :param conv: the float convolution; one without ReLU becomes a readout.
+    :param conv: the float convolution; one without steps becomes a readout.
     :param steps: step of each channel of the tensors that carry levels, and of the picture.
     :param max_level: Q of the spike code.
+    :param signed: whether the levels that it reads may be negative.
+    :param covariance: of the inputs of its neurons, see
+        :func:`~snn_detector_ros.conversion.weight_rounding.round_weights`; None rounds each weight
+        to the nearest.
     :raises ConversionError: if the weights are not finite, or the cap of a ReLU6 cannot be kept.
     """
     if not (np.isfinite(conv.weight).all() and np.isfinite(conv.bias).all()):
@@ -54,7 +62,7 @@ def convert_convolution(
     effective = _effective_weight(conv, steps[conv.source])
     largest = np.abs(effective).reshape(len(effective), -1).max(axis=1)
     weight_max = STEM_WEIGHT_MAX if is_stem else WEIGHT_MAX
-    if conv.relu:
+    if conv.name in steps:
         step = steps[conv.name]
         _check_cap(conv, step, max_level)
         threshold = _thresholds(step, largest / weight_max, max_level)
@@ -64,13 +72,19 @@ def convert_convolution(
         unit = _readout_unit(largest / weight_max, conv.bias)
         step = unit.astype(np.float32)
     # A weight is out of range only if it alone, at level 1, crosses more than 127 thresholds.
-    weight = np.clip(np.rint(effective / unit[:, None, None, None]), -weight_max, weight_max)
+    in_units = effective / unit[:, None, None, None]
+    if covariance is None:
+        weight = np.clip(np.rint(in_units), -weight_max, weight_max)
+    else:
+        weight = round_weights(
+            in_units, weight_max, _in_levels(covariance, conv, steps[conv.source]))
     bias = np.rint(conv.bias / unit)
     if threshold is not None:
-        bias = _clip_bias(bias, weight, threshold, PIXEL_MAX if is_stem else max_level, max_level)
+        top = PIXEL_MAX if is_stem else max_level
+        bias = _clip_bias(bias, weight, threshold, (-top if signed else 0, top), max_level)
     return Convolution(
         conv.name, conv.source, weight.astype(np.int8), bias.astype(np.int32), threshold, step,
-        conv.stride, conv.padding, conv.groups)
+        conv.stride, conv.padding, conv.groups, 0.0 if threshold is None else conv.slope)
 
 
 def _to_bgr(conv: FloatConvolution) -> FloatConvolution:
@@ -89,6 +103,19 @@ def _effective_weight(
     per_group = step.astype(np.float64).reshape(conv.groups, conv.weight.shape[1])
     per_output = np.repeat(per_group, len(conv.weight) // conv.groups, axis=0)
     return conv.weight * per_output[:, :, None, None]
+
+
+def _in_levels(
+    covariance: NDArray[np.float64], conv: FloatConvolution, step: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """Return a covariance of activations, RGB of a picture, as one of levels."""
+    height, width = conv.kernel
+    scale = np.repeat(
+        1 / step.astype(np.float64).reshape(conv.groups, -1), height * width, axis=1)
+    if conv.source == IMAGE:
+        backwards = np.arange(covariance.shape[1]).reshape(-1, height * width)[::-1].ravel()
+        covariance = covariance[:, backwards][:, :, backwards]
+    return covariance * scale[:, :, None] * scale[:, None, :]
 
 
 def _check_cap(conv: FloatConvolution, step: NDArray[np.float32], max_level: int) -> None:
@@ -120,10 +147,11 @@ def _readout_unit(
 
 def _clip_bias(
     bias: NDArray[np.float64], weight: NDArray[np.float64], threshold: NDArray[np.int32],
-    input_max: int, max_level: int,
+    inputs: tuple[int, int], max_level: int,
 ) -> NDArray[np.float64]:
-    """Cut off what cannot matter: below, the neuron never fires; above, it always sends Q."""
+    """Cut off what cannot matter: beyond, a neuron always sends its lowest or its highest level."""
     flat = weight.reshape(len(weight), -1)
-    excitation = flat.clip(min=0).sum(axis=1) * input_max
-    inhibition = flat.clip(max=0).sum(axis=1) * input_max
-    return bias.clip(-excitation - threshold, (max_level + 1) * threshold - inhibition)
+    ends = np.stack([flat * value for value in inputs])
+    highest, lowest = ends.max(axis=0).sum(axis=1), ends.min(axis=0).sum(axis=1)
+    reach = (max_level + 1) * threshold
+    return bias.clip(-highest - reach, reach - lowest)

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """List and read picture files, with errors that name the file and what to do about it."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_detector_ros.errors import DatasetError
+from snn_detector_ros.errors import ConfigurationError, DatasetError
+
+T = TypeVar('T')
 
 IMAGE_SUFFIXES = frozenset({'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'})
 
@@ -49,3 +53,15 @@ def read_bgr(path: str | Path) -> NDArray[np.uint8]:
     if image is None:
         raise DatasetError(f'{file} is not a picture that OpenCV can decode; replace or remove it')
     return image.astype(np.uint8, copy=False)
+
+
+def evenly_spread(items: Sequence[T], limit: int) -> list[T]:
+    """
+    Choose at most ``limit`` items, evenly spread, so that a sorted list is not cut to its start.
+
+    :raises ConfigurationError: if the limit is below 1.
+    """
+    if limit < 1:
+        raise ConfigurationError(f'a limit of {limit} pictures leaves none: use at least 1')
+    count = min(limit, len(items))
+    return [items[index * len(items) // count] for index in range(count)]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_detector_ros.datasets.image_folder import list_images
+from snn_detector_ros.datasets.labels import Role
 from snn_detector_ros.errors import DatasetError
 
 
@@ -32,6 +33,21 @@ class LabelledImage:
     boxes: NDArray[np.float32]
     classes: NDArray[np.int64]
 
+    @property
+    def roles(self) -> NDArray[np.uint8]:
+        """Every box is an object to be found; the format knows no others. uint8 [N]."""
+        return np.full(len(self.classes), Role.OBJECT, np.uint8)
+
+    def corners(self, size: tuple[int, int]) -> NDArray[np.float32]:
+        """
+        Return left, top, right and bottom of each box in px, float32 [N, 4].
+
+        :param size: (height, width) of the decoded picture in px.
+        """
+        scale = np.array(size[::-1], dtype=np.float32)
+        centre, half = self.boxes[:, :2] * scale, self.boxes[:, 2:] * scale / 2
+        return np.concatenate([centre - half, centre + half], axis=1)
+
 
 class YoloTxtDataset:
     """The labelled pictures of one split, in a fixed order."""
@@ -45,7 +61,9 @@ class YoloTxtDataset:
         :raises DatasetError: if a label is malformed; the message names the file and the line.
         """
         self.names = tuple(names)
-        self._samples = [_read_sample(image, len(self.names)) for image in images]
+        self._samples = [
+            LabelledImage(image, *read_boxes(label_path(image), len(self.names)))
+            for image in images]
 
     @classmethod
     def open(cls, data: str | Path, split: str) -> 'YoloTxtDataset':
@@ -115,8 +133,17 @@ def _class_names(file: Path, description: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding='utf-8')
+    except OSError as error:
+        raise DatasetError(f'{file} cannot be read: {error.strerror}') from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(f'{file} is not a text file: {error}') from error
+
+
 def _read_list(file: Path) -> list[Path]:
-    lines = (line.strip() for line in file.read_text(encoding='utf-8').splitlines())
+    lines = (line.strip() for line in _read_text(file).splitlines())
     images = [file.parent / line for line in lines if line]
     if not images:
         raise DatasetError(f'{file} lists no picture; write one path a line, relative to the list')
@@ -126,15 +153,21 @@ def _read_list(file: Path) -> list[Path]:
     return images
 
 
-def _read_sample(image: Path, class_count: int) -> LabelledImage:
-    file = label_path(image)
-    text = file.read_text(encoding='utf-8') if file.is_file() else ''
+def read_boxes(
+        file: Path, class_count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """
+    Read one label file; a missing one holds no boxes.
+
+    :param class_count: class numbers must be below it.
+    :returns: float32 [N, 4] centre x, centre y, width, height (0..1); int64 [N] classes.
+    :raises DatasetError: if a line is malformed; the message names the file and the line.
+    """
+    text = _read_text(file) if file.is_file() else ''
     rows = [
         _parse_line(line, class_count, f'{file}, line {number}')
         for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     values = np.asarray(rows, np.float64).reshape(-1, 5)
-    return LabelledImage(
-        image, values[:, 1:].astype(np.float32), values[:, 0].astype(np.int64))
+    return values[:, 1:].astype(np.float32), values[:, 0].astype(np.int64)
 
 
 def _parse_line(line: str, class_count: int, place: str) -> list[float]:

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snn_detector_ros.engines.statistics import FiringStatistics
 from snn_detector_ros.errors import ImageError
-from snn_detector_ros.network import SpikingNetwork
+from snn_detector_ros.network import LayeredNetwork
 
 
 class Engine(Protocol):
@@ -22,22 +23,33 @@ class Engine(Protocol):
     """
 
     name: str
-    network: SpikingNetwork
     input_size: tuple[int, int]
 
-    def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.int32]]:
-        """
-        Run one picture through the network.
+    @property
+    def network(self) -> LayeredNetwork[Any]:
+        """The network that runs."""
+        ...
 
-        :param pixels: uint8 [H, W, C] blue-green-red, of the engine's input size.
-        :returns: for each readout its accumulated input without bias, int32 [h, w, Cout]; the
-            arrays may be reused by the next call.
+    def run(self, pixels: NDArray[np.uint8]) -> Mapping[str, NDArray[Any]]:
+        """
+        Run one picture, or one window of event pictures, through the network.
+
+        :param pixels: uint8 [H, W, C] blue-green-red, of the engine's input size; of a network
+            that reads bins of events [T, H, W, C].
+        :returns: for each readout its accumulated input without bias, for each output that fires
+            its levels, int32 [h, w, Cout]; of a directly trained network the values of its
+            readouts, float32 [h, w, Cout]. The arrays may be reused by the next call.
         :raises ImageError: if the picture has another size or type.
         """
         ...
 
-    def levels(self) -> dict[str, NDArray[np.uint8]]:
-        """Return the levels of every firing layer for the last picture, uint8 [h, w, C]."""
+    def levels(self) -> Mapping[str, NDArray[np.integer[Any]]]:
+        """
+        Return the levels of every firing layer for the last picture, [h, w, C].
+
+        They are uint8, or int8 in the network's ``signed_tensors``; int16 where T is large. Those
+        of a directly trained network are its spike counts.
+        """
         ...
 
     def firing(self) -> FiringStatistics:
@@ -45,7 +57,16 @@ class Engine(Protocol):
         ...
 
 
-def check_pixels(pixels: NDArray[np.uint8], shape: tuple[int, int, int]) -> None:
+@runtime_checkable
+class StatefulEngine(Engine, Protocol):
+    """An engine that can carry membranes from one picture, or window, to the next."""
+
+    def reset(self) -> None:
+        """Forget what was carried: start from empty membranes."""
+        ...
+
+
+def check_pixels(pixels: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
     """
     Check a picture against an engine's input.
 

@@ -5,101 +5,95 @@ Emits a spiking network as the graph that ONNX Runtime runs fastest: channels la
 One ``QLinearConv`` does what T steps of accumulating and firing do. Its float32 requantisation
 ``rint(V * (1 / theta))`` equals the integer neuron exactly, because thresholds are odd:
 ``V / theta`` is then never half-way between two levels, and float32 errs by less than the distance
-to that tie while ``level * theta < 2^22``. A stem of stride 2 reads the picture as 2x2 blocks,
-which turns its few, slow channels into four times as many.
+to that tie while ``level * theta < 2^22``. Convolutions of the picture are rewritten for more
+channels (:mod:`~snn_detector_ros.engines.stems`).
 
-``QLinearConv`` saturates at 255, not at Q. Between convolutions a level above Q therefore stands
-for Q, which adds, pools and copies keep true: ``min(min(a, Q) + min(b, Q), Q) = min(a + b, Q)``.
-Only in front of a convolution is it cut off, once for all that read the tensor.
+``QLinearConv`` saturates at 255, not at Q, and knows no activation. Both wait: between layers a
+byte above Q stands for Q, and a byte below the zero point for what the neuron makes of it
+(:mod:`~snn_detector_ros.engines.level_bytes`). Pools and copies keep that true, unsigned adds as
+well, since ``min(min(a, Q) + min(b, Q), Q) = min(a + b, Q)``. Only in front of a convolution or a
+signed add are levels made exact, once for all that read the tensor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
+from snn_detector_ros.engines.channel_moves import as_dense, fold_moves, selection
+from snn_detector_ros.engines.level_bytes import LevelBytes
+from snn_detector_ros.engines.stems import block_stem, column_stem, reads_blocks
 from snn_detector_ros.network import (
     IMAGE,
     Add,
     Concat,
     Convolution,
+    DepthToSpace,
+    Layer,
     MaxPool,
+    Permutation,
+    Rectifier,
     Shape,
     Slice,
     SpikingNetwork,
     Upsample,
 )
 from snn_detector_ros.network.graph_writer import GraphWriter
+from snn_detector_ros.network.level_range import LevelRange
 from snn_detector_ros.network.qdq_writer import OPSET, rounding_bias
+from snn_detector_ros.network.signed_neuron import rounding_slope
 
 CONTRIB = 'com.microsoft'
 #: Channels come last in this graph.
 CHANNEL_AXIS = 3
 
 
-def emit(
-    network: SpikingNetwork, input_size: tuple[int, int], exposed: Iterable[str],
-) -> ModelProto:
+@dataclass(frozen=True)
+class IntegerGraph:
     """
-    Return the integer graph of a network.
+    A graph, and what its outputs mean.
 
     Its input is the picture, uint8 [1, H, W, C], or [1, H / 2, W / 2, 4 C] where
     :func:`reads_blocks` holds. Its outputs are the readouts, int32 [1, h, w, Cout] without bias,
-    and the levels of the ``exposed`` layers, uint8 [1, h, w, C]; a value above Q stands for Q.
+    and the tensors of :attr:`levels`, uint8 [1, h, w, C].
+
+    :param levels: where to find the levels of the exposed layers; layers may share a tensor.
     """
+
+    model: ModelProto
+    levels: dict[str, LevelBytes]
+
+
+def emit(
+    network: SpikingNetwork, input_size: tuple[int, int], exposed: Iterable[str],
+) -> IntegerGraph:
+    """Return the integer graph of a network, with the levels of the ``exposed`` layers."""
     shapes = network.shapes(input_size)
     emitter = _Emitter(network, shapes, blocks=reads_blocks(network, input_size))
-    for layer in network.layers:
+    for layer in fold_moves(network.layers, shapes):
         emitter.add(layer)
     height, width, channels = shapes[IMAGE]
     picture = ((height // 2, width // 2, 4 * channels) if emitter.blocks
                else (height, width, channels))
-    outputs = [(name, TensorProto.INT32) for name in network.outputs]
-    outputs += [(name, TensorProto.UINT8) for name in exposed]
+    levels = {name: emitter.levels[name] for name in exposed}
+    outputs = {conv.name: (TensorProto.INT32, shapes[conv.name])
+               for conv in network.convolutions if conv.is_readout}
+    outputs |= {stored.tensor: (TensorProto.UINT8, shapes[name])
+                for name, stored in levels.items()}
     graph = helper.make_graph(
         emitter.nodes, network.name or 'network',
         [helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [1, *picture])],
-        [helper.make_tensor_value_info(name, dtype, [1, *shapes[name]])
-         for name, dtype in outputs],
+        [helper.make_tensor_value_info(name, dtype, [1, *shape])
+         for name, (dtype, shape) in outputs.items()],
         emitter.initializers)
-    return helper.make_model(graph, ir_version=8, opset_imports=[
+    model = helper.make_model(graph, ir_version=8, opset_imports=[
         helper.make_opsetid('', OPSET), helper.make_opsetid(CONTRIB, 1)])
-
-
-def reads_blocks(network: SpikingNetwork, input_size: tuple[int, int]) -> bool:
-    """Return whether the picture must be given as 2x2 blocks (space to depth)."""
-    stems = [conv for conv in network.convolutions if conv.source == IMAGE]
-    return (not any(side % 2 for side in input_size)
-            and all(stem.stride == (2, 2) and stem.groups == 1 and not stem.is_readout
-                    for stem in stems))
-
-
-def block_stem(stem: Convolution, shapes: dict[str, Shape]) -> Convolution:
-    """
-    Rewrite a stem of stride 2 for a picture of 2x2 blocks; the sums stay the same.
-
-    With ``p`` cells of padding, tap ``k`` reads row ``2i + k - p``. Shifting the taps by
-    ``e = p mod 2`` makes the padding whole blocks: row ``2 (i - (p + e) / 2) + (k + e)``.
-    """
-    count, channels, *kernel = stem.weight.shape
-    starts, blocks, ends = [], [], []
-    for axis in (0, 1):
-        before = (stem.padding[axis] + 1) // 2
-        taps = (kernel[axis] + stem.padding[axis] % 2 + 1) // 2
-        out, cells = shapes[stem.name][axis], shapes[IMAGE][axis] // 2
-        starts.append(before)
-        blocks.append(taps)
-        ends.append(out - 1 + taps - before - cells)  # what the last window needs past the end
-    weight = np.zeros((count, channels, 2 * blocks[0], 2 * blocks[1]), dtype=np.int8)
-    row, column = stem.padding[0] % 2, stem.padding[1] % 2
-    weight[:, :, row:row + kernel[0], column:column + kernel[1]] = stem.weight
-    weight = weight.reshape(count, channels, blocks[0], 2, blocks[1], 2)
-    weight = weight.transpose(0, 3, 5, 1, 2, 4).reshape(count, 4 * channels, *blocks)
-    return replace(stem, weight=np.ascontiguousarray(weight), stride=(1, 1),
-                   padding=(starts[0], starts[1], ends[0], ends[1]))
+    return IntegerGraph(model, levels)
 
 
 class _Emitter(GraphWriter):
@@ -110,88 +104,184 @@ class _Emitter(GraphWriter):
         self.network = network
         self.shapes = shapes
         self.blocks = blocks
-        self._clips: dict[str, str] = {}  # tensor -> the same, cut off at Q
+        self.levels: dict[str, LevelBytes] = {}
+        self._exact: dict[LevelBytes, str] = {}  # the same levels with nothing left to do
+        self._range = LevelRange.of_network(network)
         self._one = self._constant('/one', np.float32(1))
-        self._zero = self._constant('/zero_level', np.uint8(0))
-        self._top = self._constant('/max_level', np.uint8(network.code.max_level))
+        self._pixel_zero = self._constant('/zero_pixel', np.uint8(0))
+        self._zero = self._constant('/zero_level', self._range.zero)
+        self._bottom = self._constant('/min_level', self._range.bottom)
+        self._top = self._constant('/max_level', self._range.top)
 
-    def add(self, layer: object) -> None:
+    def add(self, layer: Layer) -> None:
         match layer:
             case Convolution(threshold=None):
                 self._readout(layer)
             case Convolution():
                 self._convolution(layer)
             case Add():
-                unit = [self._one, self._zero]
-                self._node('QLinearAdd', [
-                    layer.sources[0], *unit, layer.sources[1], *unit, *unit], layer.name,
-                    domain=CONTRIB)
-            case MaxPool():
-                self._node('NhwcMaxPool', [layer.source], layer.name, domain=CONTRIB,
-                           kernel_shape=layer.kernel, strides=layer.stride, pads=layer.padding)
+                self._add(layer)
             case Concat():
-                self._node('Concat', list(layer.sources), layer.name, axis=CHANNEL_AXIS)
+                self._concat(layer)
+            case Rectifier():
+                self._rectifier(layer)
+            case _:
+                stored = self.levels[layer.source]
+                self._move(layer, stored.tensor)
+                self.levels[layer.name] = LevelBytes(layer.name, stored.slope)
+
+    def _move(self, layer: Layer, source: str) -> None:
+        """Write a layer that only moves bytes, and so commutes with every activation."""
+        match layer:
+            case MaxPool():
+                self._node('NhwcMaxPool', [source], layer.name, domain=CONTRIB,
+                           kernel_shape=layer.kernel, strides=layer.stride, pads=layer.padding)
             case Upsample():
-                self._upsample(layer)
+                self._upsample(layer, source)
             case Slice():
-                self._slice(layer, layer.source)
+                self._slice(layer, source)
+            case Permutation():
+                weight = selection(layer.order, self.shapes[layer.source][2])
+                self._requantise(layer.name, source, weight, np.ones(len(weight)))
+            case DepthToSpace():
+                self._depth_to_space(layer, source)
+            case _:
+                raise AssertionError(layer)
+
+    def _add(self, layer: Add) -> None:
+        if self._range.signed:
+            first, second = (self._made_exact(source) for source in layer.sources)
+        else:
+            first, second = (self.levels[source].tensor for source in layer.sources)
+        unit = [self._one, self._zero]
+        self._node('QLinearAdd', [first, *unit, second, *unit, *unit], layer.name, domain=CONTRIB)
+        self.levels[layer.name] = LevelBytes(layer.name, float(self._range.signed))
+
+    def _concat(self, layer: Concat) -> None:
+        slopes = {self.levels[source].slope for source in layer.sources}
+        if len(slopes) == 1 or not self._range.signed:
+            sources = [self.levels[source].tensor for source in layer.sources]
+            stored = LevelBytes(layer.name, slopes.pop())
+        else:
+            sources = [self._made_exact(source) for source in layer.sources]
+            stored = LevelBytes(layer.name, 1.0)
+            self._exact[stored] = layer.name
+        self._node('Concat', sources, layer.name, axis=CHANNEL_AXIS)
+        self.levels[layer.name] = stored
+
+    def _rectifier(self, layer: Rectifier) -> None:
+        """Only note what is to be done to negative bytes."""
+        stored = self.levels[layer.source]
+        tensor = stored.tensor if stored.slope == 1 else self._made_exact(layer.source)
+        self.levels[layer.name] = LevelBytes(tensor, layer.slope)
 
     def _convolution(self, conv: Convolution) -> None:
-        threshold = conv.threshold
-        assert threshold is not None
-        bias = rounding_bias(self.network, conv)
-        if conv.source == IMAGE and self.blocks:
-            conv = block_stem(conv, self.shapes)
-        scale = (1 / threshold.astype(np.float64)).astype(np.float32)
-        constants = [
-            self._constant(f'{conv.name}/{key}', value)
-            for key, value in (('weight', conv.weight), ('scale', scale),
-                               ('zero', np.zeros(len(scale), dtype=np.int8)), ('bias', bias))]
+        self.levels[conv.name] = LevelBytes(conv.name, conv.slope)
+        conv = as_dense(replace(conv, bias=rounding_bias(self.network, conv)))
+        if conv.source == IMAGE:
+            self._stem(conv)
+        else:
+            self._synapses(conv, conv.name, self._made_exact(conv.source))
+
+    def _stem(self, conv: Convolution) -> None:
+        if self.blocks:
+            self._synapses(block_stem(conv, self.shapes), conv.name, IMAGE)
+            return
+        columns = column_stem(conv, self.shapes)
+        if columns is None:
+            self._synapses(conv, conv.name, IMAGE)
+            return
+        height, width, channels = self.shapes[IMAGE]
+        copies = len(columns.weight) // len(conv.weight)
+        picture = self._reshaped(IMAGE, f'{conv.name}/columns', 1, height, width // copies,
+                                 copies * channels)
+        self._synapses(columns, f'{conv.name}/fired_columns', picture)
+        self._reshaped(f'{conv.name}/fired_columns', conv.name, 1, *self.shapes[conv.name])
+
+    def _synapses(self, conv: Convolution, name: str, source: str) -> None:
+        assert conv.threshold is not None
+        self._requantise(
+            name, source, conv.weight, 1 / conv.threshold.astype(np.float64), conv.bias,
+            self._zero_of(conv.source), strides=conv.stride, pads=conv.padding, group=conv.groups)
+
+    def _requantise(
+        self, name: str, source: str, weight: NDArray[np.int8], scale: NDArray[np.float64],
+        bias: NDArray[np.int32] | None = None, zero: str | None = None, **attributes: Any,
+    ) -> None:
+        """Write a QLinearConv, which sums bytes and writes bytes."""
+        if bias is None:
+            bias = np.zeros(len(weight), dtype=np.int32)
+        constants = [self._constant(f'{name}/{key}', value) for key, value in (
+            ('weight', weight), ('scale', scale.astype(np.float32)),
+            ('zero', np.zeros(len(weight), dtype=np.int8)), ('bias', bias))]
         self._node(
-            'QLinearConv',
-            [self._clipped(conv.source), self._one, self._zero, *constants[:3], self._one,
-             self._zero, constants[3]],
-            conv.name, domain=CONTRIB, channels_last=1, kernel_shape=conv.weight.shape[2:],
-            strides=conv.stride, pads=conv.padding, group=conv.groups)
+            'QLinearConv', [source, self._one, zero or self._zero, *constants[:3], self._one,
+                            self._zero, constants[3]],
+            name, domain=CONTRIB, channels_last=1, kernel_shape=weight.shape[2:], **attributes)
 
     def _readout(self, conv: Convolution) -> None:
-        source = self._clipped(conv.source)
+        source, zero = self._made_exact(conv.source), self._zero_of(conv.source)
         if conv.weight.shape[2:] == (1, 1) and conv.stride == (1, 1) and conv.groups == 1 and (
                 not any(conv.padding)):
             matrix = np.ascontiguousarray(conv.weight[:, :, 0, 0].T)
             self._node('MatMulInteger', [
-                source, self._constant(f'{conv.name}/weight', matrix)], conv.name)
+                source, self._constant(f'{conv.name}/weight', matrix), zero], conv.name)
             return
         planar = self._node('Transpose', [source], f'{conv.name}/planar', perm=[0, 3, 1, 2])
         # As uint8 around 128, because older runtimes have no ConvInteger for int8 weights.
         weight = (conv.weight.astype(np.int16) + 128).astype(np.uint8)
         sums = self._node('ConvInteger', [
-            planar, self._constant(f'{conv.name}/weight', weight), self._zero,
+            planar, self._constant(f'{conv.name}/weight', weight), zero,
             self._constant(f'{conv.name}/middle', np.uint8(128))],
             f'{conv.name}/sums', kernel_shape=conv.weight.shape[2:], strides=conv.stride,
             pads=conv.padding, group=conv.groups)
         self._node('Transpose', [sums], conv.name, perm=[0, 2, 3, 1])
 
-    def _upsample(self, layer: Upsample) -> None:
+    def _upsample(self, layer: Upsample, source: str) -> None:
         """Copy columns as channels, then rows; faster here than the Resize operator."""
         height, width, channels = self.shapes[layer.source]
         copies = layer.factor
-        columns = self._node('Concat', [layer.source] * copies, f'{layer.name}/columns',
+        columns = self._node('Concat', [source] * copies, f'{layer.name}/columns',
                              axis=CHANNEL_AXIS)
-        rows = self._node('Reshape', [columns, self._constant(
-            f'{layer.name}/row_shape',
-            np.array([1, height, copies * width * channels], dtype=np.int64))],
-            f'{layer.name}/rows')
-        doubled = self._node('Concat', [rows] * copies, f'{layer.name}/copied_rows', axis=2)
-        self._node('Reshape', [doubled, self._constant(
-            f'{layer.name}/shape',
-            np.array([1, *self.shapes[layer.name]], dtype=np.int64))], layer.name)
+        rows = self._reshaped(columns, f'{layer.name}/rows', 1, height, copies * width * channels)
+        copied = self._node('Concat', [rows] * copies, f'{layer.name}/copied_rows', axis=2)
+        self._reshaped(copied, layer.name, 1, *self.shapes[layer.name])
 
-    def _clipped(self, source: str) -> str:
-        """Return a tensor of levels that are at most Q; the picture stays as it is."""
-        if source == IMAGE or self.network.code.max_level == 255:
+    def _depth_to_space(self, layer: DepthToSpace, source: str) -> None:
+        height, width, channels = self.shapes[layer.source]
+        blocks = self._reshaped(source, f'{layer.name}/blocks', height, width, layer.factor,
+                                channels // layer.factor)
+        rows = self._node('Transpose', [blocks], f'{layer.name}/rows', perm=[0, 2, 1, 3])
+        self._reshaped(rows, layer.name, 1, *self.shapes[layer.name])
+
+    def _reshaped(self, source: str, name: str, *shape: int) -> str:
+        return self._node('Reshape', [source, self._constant(
+            f'{name}/shape', np.array(shape, dtype=np.int64))], name)
+
+    def _zero_of(self, source: str) -> str:
+        return self._pixel_zero if source == IMAGE else self._zero
+
+    def _made_exact(self, source: str) -> str:
+        """Return a tensor whose bytes are the levels of a layer; the picture stays as it is."""
+        if source == IMAGE:
             return source
-        if source not in self._clips:
-            self._clips[source] = self._node(
-                'Clip', [source, self._zero, self._top], f'{source}/clipped')
-        return self._clips[source]
+        stored = self.levels[source]
+        if stored not in self._exact:
+            self._exact[stored] = self._activation(stored)
+        return self._exact[stored]
+
+    def _activation(self, stored: LevelBytes) -> str:
+        if self._range.top == 255:
+            return stored.tensor  # of an unsigned network: nothing is above Q or below zero
+        name = f'{stored.tensor}/slope{stored.slope}'
+        if stored.slope in (0, 1):
+            bottom = self._zero if stored.slope == 0 else self._bottom
+            return self._node('Clip', [stored.tensor, bottom, self._top], name)
+        # Twice as fast as QLinearLeakyRelu, which looks each byte up.
+        above = self._node('Clip', [stored.tensor, self._zero, self._top], f'{name}/above')
+        below = self._node('Clip', [stored.tensor, self._bottom, self._zero], f'{name}/below')
+        slope = self._constant(f'{name}/slope', rounding_slope(
+            stored.slope, self._range.max_level))
+        unit = [self._one, self._zero]
+        return self._node('QLinearAdd', [below, slope, self._zero, above, *unit, *unit], name,
+                          domain=CONTRIB)

@@ -9,6 +9,7 @@ detections have gone out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -19,13 +20,20 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from snn_detector_ros.engines.base import check_pixels
-from snn_detector_ros.engines.integer_graph import CONTRIB, emit, reads_blocks
+from snn_detector_ros.engines.integer_graph import CONTRIB, IntegerGraph, emit
+from snn_detector_ros.engines.level_bytes import level_table
 from snn_detector_ros.engines.statistics import FiringModel, FiringStatistics
+from snn_detector_ros.engines.stems import reads_blocks
 from snn_detector_ros.errors import EngineError
 from snn_detector_ros.native import count_spikes, space_to_depth
-from snn_detector_ros.network import IMAGE, SpikingNetwork
+from snn_detector_ros.network import IMAGE, Shape, SpikingNetwork
 from snn_detector_ros.network.qdq_writer import OPSET
-from snn_detector_ros.network.validation import check_shapes, validate
+from snn_detector_ros.network.validation import (
+    check_shapes,
+    largest_input,
+    require_separated,
+    validate,
+)
 
 #: Bytes of a cache line.
 ALIGNMENT = 64
@@ -56,28 +64,33 @@ class OnnxRuntimeEngine:
         statistics: bool = True,
     ) -> None:
         validate(network)
+        require_separated(network, self.name)
         check_exact_on_this_cpu(network)
         self.network = network
         self.input_size = input_size or network.input_size
         shapes = check_shapes(network, self.input_size)
         self._shape = shapes[IMAGE]
         self._firing_model = FiringModel(network, self.input_size)
-        self._exposed = [layer.name for layer in network.firing_layers] if statistics else []
-        # In this engine a level above Q stands for Q.
-        self._digit_table = np.ascontiguousarray(
-            network.code.digits(np.minimum(np.arange(256), network.code.max_level)))
+        self._statistics = statistics
+        self._fired = [conv.name for conv in network.convolutions
+                       if conv.name in network.outputs and not conv.is_readout]
         self._blocks = reads_blocks(network, self.input_size)
-        model = emit(network, self.input_size, self._exposed)
-        self._session = _session(model.SerializeToString(), threads=threads, spinning=spinning)
+        graph = self._emit([
+            layer.name for layer in network.firing_layers
+            if statistics or layer.name in self._fired])
+        self._session = open_session(
+            graph.model.SerializeToString(), threads=threads, spinning=spinning)
         self._binding = self._session.io_binding()
         self._pixels = np.zeros((1, *self._picture_shape()), dtype=np.uint8)
         self._bind_input()
-        self._readouts = {name: self._bind_output(name, np.zeros((1, *shapes[name]), np.int32))
-                          for name in network.outputs}
-        self._levels = {name: self._bind_output(name, array) for name, array in zip(
-            self._exposed, _slab([(1, *shapes[name]) for name in self._exposed]), strict=True)}
-        self._counted = [self._levels[run.layer][..., run.channels]
-                         for run in self._firing_model.runs] if statistics else []
+        self._readouts = {name: np.zeros(shapes[name], np.int32) for name in network.outputs}
+        for name, readout in self._readouts.items():
+            if name not in self._fired:
+                self._bind_output(name, readout)
+        self._bytes = self._bind_levels(graph, shapes)
+        self._tables = {name: level_table(network, stored.slope)
+                        for name, stored in graph.levels.items()}
+        self._counts = self._plan_counting(graph) if statistics else []
 
     def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.int32]]:
         check_pixels(pixels, self._shape)
@@ -86,21 +99,33 @@ class OnnxRuntimeEngine:
         else:
             self._pixels[0] = pixels
         self._session.run_with_iobinding(self._binding)
+        for name in self._fired:
+            self._readouts[name][...] = self._tables[name][self._bytes[name]]
         return self._readouts
 
-    def levels(self) -> dict[str, NDArray[np.uint8]]:
+    def levels(self) -> dict[str, NDArray[np.uint8] | NDArray[np.int8]]:
         self._require_statistics()
-        top = np.uint8(self.network.code.max_level)
-        return {name: np.minimum(levels, top) for name, levels in self._levels.items()}
+        signed = self.network.signed_tensors
+        return {name: self._tables[name].astype(np.int8 if name in signed else np.uint8)[stored]
+                for name, stored in self._bytes.items()}
 
     def firing(self) -> FiringStatistics:
         self._require_statistics()
-        tensors = [view if view.flags.c_contiguous else np.ascontiguousarray(view)
-                   for view in self._counted]
-        return self._firing_model.statistics(count_spikes(tensors, self._digit_table))
+        spikes = np.empty(
+            (len(self._firing_model.runs), self.network.code.steps), dtype=np.int64)
+        runs = self._firing_model.runs
+        for chosen, digit_table in self._counts:
+            spikes[chosen] = count_spikes([
+                np.ascontiguousarray(self._bytes[runs[i].layer][..., runs[i].channels])
+                for i in chosen], digit_table)
+        return self._firing_model.statistics(spikes)
+
+    def _emit(self, exposed: Iterable[str]) -> IntegerGraph:
+        """Return the graph to run, with the levels of the exposed layers."""
+        return emit(self.network, self.input_size, exposed)
 
     def _require_statistics(self) -> None:
-        if not self._exposed:
+        if not self._statistics:
             raise EngineError('the levels of this engine were not kept: make it with '
                               'statistics=True')
 
@@ -112,13 +137,32 @@ class OnnxRuntimeEngine:
         self._binding.bind_input(IMAGE, 'cpu', 0, np.uint8, self._pixels.shape,
                                  self._pixels.ctypes.data)
 
-    def _bind_output(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
-        self._binding.bind_output(name, 'cpu', 0, array.dtype.type, array.shape,
+    def _bind_output(self, name: str, array: NDArray[Any]) -> None:
+        self._binding.bind_output(name, 'cpu', 0, array.dtype.type, (1, *array.shape),
                                   array.ctypes.data)
-        return array[0]
+
+    def _bind_levels(
+        self, graph: IntegerGraph, shapes: dict[str, Shape],
+    ) -> dict[str, NDArray[np.uint8]]:
+        """Bind the tensors of levels, and return that of each layer; layers may share one."""
+        sizes = {stored.tensor: shapes[name] for name, stored in graph.levels.items()}
+        tensors = dict(zip(sizes, _slab(list(sizes.values())), strict=True))
+        for tensor, array in tensors.items():
+            self._bind_output(tensor, array)
+        return {name: tensors[stored.tensor] for name, stored in graph.levels.items()}
+
+    def _plan_counting(self, graph: IntegerGraph) -> list[tuple[list[int], NDArray[np.uint8]]]:
+        """Return which runs to count together, by index, and the digits of their bytes."""
+        plan = []
+        slopes = [graph.levels[run.layer].slope for run in self._firing_model.runs]
+        for slope in sorted(set(slopes)):
+            digits = self.network.code.digits(np.abs(level_table(self.network, slope)))
+            plan.append(([i for i, other in enumerate(slopes) if other == slope],
+                         np.ascontiguousarray(digits)))
+        return plan
 
 
-def _slab(shapes: list[tuple[int, ...]]) -> list[NDArray[np.uint8]]:
+def _slab(shapes: list[Shape]) -> list[NDArray[np.uint8]]:
     """Return arrays of uint8 that lie one after the other, which saves the CPU page look-ups."""
     sizes = [-(-prod(shape) // ALIGNMENT) * ALIGNMENT for shape in shapes]
     memory = np.zeros(sum(sizes) + ALIGNMENT, dtype=np.uint8)
@@ -140,13 +184,14 @@ def check_exact_on_this_cpu(network: SpikingNetwork) -> None:
     :raises EngineError: naming the layer, its range and the remedy.
     """
     for conv in network.convolutions:
-        largest = 255 if conv.source == IMAGE else network.code.max_level
+        largest = largest_input(network, conv)
         weight = int(np.abs(conv.weight.astype(np.int16)).max())
         if 2 * largest * weight <= 32767 or _pairs_are_exact():
             continue
         raise EngineError(
-            f'{conv.name}: levels up to {largest} times weights up to {weight} overflow the 16-bit '
-            'sums of this CPU; convert the network with --burst 12 (T=4), or use the simulator')
+            f'{conv.name}: inputs up to {largest} times weights up to {weight} overflow the 16-bit '
+            'sums of this CPU; convert the network with fewer levels (T=4: --burst 12, or 6 where '
+            'levels are signed), or use the simulator')
 
 
 @lru_cache(maxsize=1)
@@ -170,12 +215,21 @@ def _pairs_are_exact() -> bool:
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()])
     model = helper.make_model(graph, ir_version=8, opset_imports=[
         helper.make_opsetid('', OPSET), helper.make_opsetid(CONTRIB, 1)])
-    session = _session(model.SerializeToString(), threads=1, spinning=False)
+    session = open_session(model.SerializeToString(), threads=1, spinning=False)
     result = session.run(None, {'x': np.full((1, 4, 4, inputs), 255, np.uint8)})[0]
     return bool((np.asarray(result) == 128 + 63 * signs).all())
 
 
-def _session(model: bytes, *, threads: int, spinning: bool) -> onnxruntime.InferenceSession:
+def open_session(
+    model: bytes, *, threads: int, spinning: bool,
+) -> onnxruntime.InferenceSession:
+    """
+    Open a model in ONNX Runtime.
+
+    :param threads: threads of the runtime; 0 takes one per physical core.
+    :param spinning: let idle threads spin.
+    :raises EngineError: if it cannot be run.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

@@ -12,6 +12,8 @@ Membranes are integers. They are summed in float64, whose 53 bits hold every sum
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -23,13 +25,21 @@ from snn_detector_ros.network import (
     Add,
     Concat,
     Convolution,
+    DepthToSpace,
     Layer,
     MaxPool,
+    Permutation,
+    Rectifier,
     Slice,
     SpikingNetwork,
+    Synapses,
     Upsample,
 )
-from snn_detector_ros.network.validation import check_shapes, validate
+from snn_detector_ros.network.signed_neuron import fire_signed
+from snn_detector_ros.network.validation import check_shapes, require_separated, validate
+
+NumberT = TypeVar('NumberT', np.int64, np.float64)
+_LOWEST = {np.int64: np.iinfo(np.int64).min, np.float64: -np.inf}
 
 
 class SimulatorEngine:
@@ -46,11 +56,13 @@ class SimulatorEngine:
         self, network: SpikingNetwork, *, input_size: tuple[int, int] | None = None,
     ) -> None:
         validate(network)
+        require_separated(network, self.name)
         self.network = network
         self.input_size = input_size or network.input_size
         self._shape = check_shapes(network, self.input_size)[IMAGE]
         self._firing_model = FiringModel(network, self.input_size)
-        #: Spike train of every layer for the last picture, int64 [T, h, w, C].
+        #: Spike train of every layer for the last picture, int64 [T, h, w, C]; negative numbers
+        #: are spikes of a negative sign.
         self.trains: dict[str, NDArray[np.int64]] = {}
 
     def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.int32]]:
@@ -63,21 +75,30 @@ class SimulatorEngine:
                 if layer.threshold is None:
                     readouts[layer.name] = received.astype(np.int32)
                     continue
-                membrane = self.network.start_membrane(layer) + received + layer.bias
-                train = self.network.code.fire(membrane, layer.threshold.astype(np.int64))
+                train = self._fire(layer, received + layer.bias, layer.threshold.astype(np.int64))
+                if layer.name in self.network.outputs:
+                    readouts[layer.name] = self.network.code.levels(train).astype(np.int32)
             else:
                 train = self._relay(layer)
             self.trains[layer.name] = train
         return readouts
 
-    def levels(self) -> dict[str, NDArray[np.uint8]]:
-        return {layer.name: self._decode(layer.name).astype(np.uint8)
-                for layer in self.network.firing_layers}
+    def levels(self) -> dict[str, NDArray[np.uint8] | NDArray[np.int8]]:
+        return {layer.name: self._decode(layer.name).astype(
+            np.int8 if layer.name in self.network.signed_tensors else np.uint8)
+            for layer in self.network.firing_layers}
 
     def firing(self) -> FiringStatistics:
         return self._firing_model.statistics(np.array([
-            self.trains[run.layer][..., run.channels].sum(axis=(1, 2, 3))
+            np.abs(self.trains[run.layer][..., run.channels]).sum(axis=(1, 2, 3))
             for run in self._firing_model.runs]))
+
+    def _fire(
+        self, conv: Convolution, received: NDArray[np.int64], threshold: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        if conv.slope > 0:
+            return fire_signed(self.network.code, received, threshold, conv.slope)
+        return self.network.code.fire(self.network.start_membrane(conv) + received, threshold)
 
     def _accumulate(self, conv: Convolution, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Sum what all steps bring; the picture is analog and arrives once (SUHD 3.3)."""
@@ -91,14 +112,15 @@ class SimulatorEngine:
 
     def _relay(self, layer: Layer) -> NDArray[np.int64]:
         """Spike trains of the layers without synapses of their own."""
-        code = self.network.code
         match layer:
             case Add():
-                membrane = sum((self._decode(source) for source in layer.sources), np.int64(0))
-                return code.fire(np.asarray(membrane), np.int64(1))
+                first, second = (self._decode(source) for source in layer.sources)
+                return self._encode(first + second)
             case MaxPool():
                 # Decode, let the largest membrane of each window win, encode (SUHD eqs. 21-22).
-                return code.fire(max_pool(self._decode(layer.source), layer), np.int64(1))
+                return self._encode(max_pool(self._decode(layer.source), layer))
+            case Rectifier():
+                return self._encode(self._decode(layer.source), slope=layer.slope)
             case Concat():
                 return np.concatenate([self.trains[source] for source in layer.sources], axis=-1)
             case Upsample():
@@ -106,8 +128,18 @@ class SimulatorEngine:
                 return train.repeat(layer.factor, axis=1).repeat(layer.factor, axis=2)
             case Slice():
                 return self.trains[layer.source][..., layer.start:layer.stop]
+            case Permutation():
+                return self.trains[layer.source][..., list(layer.order)]
+            case DepthToSpace():
+                return depth_to_space(self.trains[layer.source], layer.factor)
             case _:
                 raise AssertionError(layer)
+
+    def _encode(self, membrane: NDArray[np.int64], *, slope: float = 1.0) -> NDArray[np.int64]:
+        """Fire neurons of threshold 1; where no membrane is negative, none needs a sign."""
+        if (membrane < 0).any():
+            return fire_signed(self.network.code, membrane, np.int64(1), slope)
+        return self.network.code.fire(membrane, np.int64(1))
 
     def _decode(self, name: str) -> NDArray[np.int64]:
         return self.network.code.levels(self.trains[name])
@@ -120,6 +152,16 @@ def convolve(values: NDArray[np.integer], conv: Convolution) -> NDArray[np.int64
     :param values: integers [H, W, Cin].
     :returns: int64 [h, w, Cout], exact.
     """
+    return weighted_sums(values, conv).astype(np.int64)
+
+
+def weighted_sums(values: NDArray[Any], conv: Convolution | Synapses) -> NDArray[np.float64]:
+    """
+    Return the convolution of numbers, without bias.
+
+    :param values: [H, W, Cin].
+    :returns: float64 [h, w, Cout].
+    """
     top, left, bottom, right = conv.padding
     padded = np.pad(values.astype(np.float64), ((top, bottom), (left, right), (0, 0)))
     windows = sliding_window_view(padded, conv.weight.shape[2:], axis=(0, 1))
@@ -128,17 +170,31 @@ def convolve(values: NDArray[np.integer], conv: Convolution) -> NDArray[np.int64
     kernels = np.split(conv.weight.astype(np.float64), conv.groups)
     sums = [part.reshape(*part.shape[:2], -1) @ kernel.reshape(len(kernel), -1).T
             for part, kernel in zip(per_group, kernels, strict=True)]
-    return np.concatenate(sums, axis=-1).astype(np.int64)
+    return np.concatenate(sums, axis=-1)
 
 
-def max_pool(values: NDArray[np.int64], pool: MaxPool) -> NDArray[np.int64]:
+def max_pool(values: NDArray[NumberT], pool: MaxPool) -> NDArray[NumberT]:
     """
-    Return the largest value of each window; padding never wins, as no level is below 0.
+    Return the largest value of each window; padding never wins.
 
-    :param values: int64 [H, W, C], not negative.
-    :returns: int64 [h, w, C].
+    :param values: int64 or float64 [H, W, C].
+    :returns: of the same type, [h, w, C].
     """
     top, left, bottom, right = pool.padding
-    padded = np.pad(values, ((top, bottom), (left, right), (0, 0)))
+    padded = np.pad(values, ((top, bottom), (left, right), (0, 0)),
+                    constant_values=_LOWEST[values.dtype.type])
     windows = sliding_window_view(padded, pool.kernel, axis=(0, 1))
     return windows[::pool.stride[0], ::pool.stride[1]].max(axis=(-2, -1))
+
+
+def depth_to_space(trains: NDArray[np.int64], factor: int) -> NDArray[np.int64]:
+    """
+    Turn channels into pixels.
+
+    :param trains: int64 [T, H, W, factor * factor * C].
+    :returns: int64 [T, H * factor, W * factor, C].
+    """
+    steps, height, width, channels = trains.shape
+    blocks = trains.reshape(steps, height, width, factor, factor, channels // factor**2)
+    return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(
+        steps, height * factor, width * factor, channels // factor**2)

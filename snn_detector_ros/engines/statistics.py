@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_detector_ros.network import IMAGE, SpikingNetwork
+from snn_detector_ros.network import LayeredNetwork
 
 #: Energy of one multiply-accumulate and of one accumulate, in joules.
 ENERGY_PER_MAC = 4.6e-12
@@ -58,8 +59,8 @@ class FiringStatistics:
     :param neurons_per_layer: int64 [L].
     :param spikes_per_step: spikes of each layer in each time step, int64 [L, T].
     :param operations_per_layer: synaptic operations of each layer, float64 [L].
-    :param pixel_operations: multiply-accumulates of the layers that read the picture, which is
-        analog and cannot be counted in spikes.
+    :param pixel_operations: multiply-accumulates of the layers that read real numbers, such as the
+        picture, which cannot be counted in spikes.
     :param float_operations: multiply-accumulates of the float network of the same shape.
     """
 
@@ -133,12 +134,16 @@ def mean_firing(frames: Sequence[FiringStatistics]) -> FiringStatistics:
         operations_per_layer=np.mean([frame.operations_per_layer for frame in frames], axis=0))
 
 
-@dataclass(frozen=True)
+#: Neighbouring channels are gathered fastest; but a channel shuffle leaves hardly any neighbours.
+MAX_NEIGHBOURHOODS = 4
+
+
+@dataclass(frozen=True, eq=False)
 class Run:
-    """Neighbouring channels of a layer whose spikes reach equally many synapses."""
+    """Channels of a layer whose spikes reach equally many synapses; index an array with them."""
 
     layer: str
-    channels: slice
+    channels: slice | NDArray[np.intp]
     synapses: float
 
 
@@ -150,7 +155,7 @@ class FiringModel:
     :param input_size: (height, width) of the picture in px.
     """
 
-    def __init__(self, network: SpikingNetwork, input_size: tuple[int, int]) -> None:
+    def __init__(self, network: LayeredNetwork[Any], input_size: tuple[int, int]) -> None:
         shapes = network.shapes(input_size)
         fan_out = network.fan_out(input_size)
         operations = network.multiply_accumulates(input_size)
@@ -162,8 +167,7 @@ class FiringModel:
         self._first_runs = np.array([layers_of_runs.index(name) for name in self._names])
         self._synapses = np.array([run.synapses for run in self.runs])
         self._float_operations = sum(operations.values())
-        self._pixel_operations = sum(
-            operations[conv.name] for conv in network.convolutions if conv.source == IMAGE)
+        self._pixel_operations = network.real_operations(input_size)
 
     def statistics(self, spikes: NDArray[np.int64]) -> FiringStatistics:
         """
@@ -180,5 +184,8 @@ class FiringModel:
 
 def _runs(layer: str, fan_out: NDArray[np.float64]) -> list[Run]:
     bounds = [0, *(np.flatnonzero(np.diff(fan_out)) + 1).tolist(), len(fan_out)]
-    return [Run(layer, slice(start, stop), float(fan_out[start]))
-            for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    if len(bounds) - 1 <= MAX_NEIGHBOURHOODS:
+        return [Run(layer, slice(start, stop), float(fan_out[start]))
+                for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [Run(layer, np.flatnonzero(fan_out == synapses), float(synapses))
+            for synapses in np.unique(fan_out)]

@@ -9,8 +9,8 @@ as it does in use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_detector_ros.datasets.image_folder import read_bgr
-from snn_detector_ros.datasets.yolo_txt import LabelledImage, YoloTxtDataset
+from snn_detector_ros.datasets.labels import LabelledDataset, LabelledPicture, Role
 from snn_detector_ros.detection.types import Detections
 from snn_detector_ros.errors import ConfigurationError
+from snn_detector_ros.evaluation.class_names import match_classes
 from snn_detector_ros.evaluation.coco import MAX_DETECTIONS, GroundTruth, average_precision
 
 #: Options a detector must have to be evaluated.
@@ -29,7 +30,7 @@ DETECTOR_OPTIONS: dict[str, Any] = {
 
 Detect = Callable[[NDArray[np.uint8]], Detections]
 #: Wraps the pictures to show how far the work is, like ``tqdm.tqdm``.
-Progress = Callable[[Iterable[LabelledImage]], Iterable[LabelledImage]]
+Progress = Callable[[Iterable[LabelledPicture]], Iterable[LabelledPicture]]
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,22 @@ class ClassResult:
     """
     How well one class was found.
 
-    :param objects: labelled objects.
+    :param objects: labelled objects, ignored ones left out.
     :param ap50: average precision at an overlap of 0.5, 0 to 1.
     :param ap: mean over overlaps of 0.5 to 0.95.
+    :param precisions: the curve of precision at an overlap of 0.5, over
+        :data:`~snn_detector_ros.evaluation.coco.RECALLS`.
     """
 
     name: str
     objects: int
     ap50: float
     ap: float
+    precisions: tuple[float, ...] = field(default=(), repr=False)
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the figures, without the curve, for JSON."""
+        return {'name': self.name, 'objects': self.objects, 'ap50': self.ap50, 'ap': self.ap}
 
 
 @dataclass(frozen=True)
@@ -70,76 +78,124 @@ class EvaluationResult:
         """Mean of ``ap`` over the classes."""
         return fmean(result.ap for result in self.classes)
 
+    def as_row(self) -> dict[str, Any]:
+        """Return the figures, without the curves, for JSON."""
+        return {'images': self.images, 'map50': self.map50, 'map': self.map,
+                'classes': [result.as_row() for result in self.classes]}
+
+
+@dataclass(frozen=True, eq=False)
+class Sightings:
+    """
+    What was there and what a detector found, picture by picture.
+
+    :param truths: the labels, in source pixels.
+    :param found: the detections, with the class numbers of the data set.
+    """
+
+    truths: tuple[GroundTruth, ...]
+    found: tuple[Detections, ...]
+
 
 def evaluate(
     detect: Detect,
-    dataset: YoloTxtDataset,
+    dataset: LabelledDataset,
     *,
     classes: Sequence[str] | None = None,
+    aliases: Mapping[str, str] | None = None,
     progress: Progress = iter,
 ) -> EvaluationResult:
     """
-    Evaluate a detector.
+    Evaluate a detector: :func:`look` at all pictures, then :func:`score` what was found.
 
-    Only classes that have labels count, because in a data set that leaves a class out, right
-    detections of it look wrong.
-
-    :param detect: takes a picture, uint8 [H, W, 3] blue-green-red, and returns its detections;
-        made with :data:`DETECTOR_OPTIONS`. Its classes are matched with those of the data by
-        name; what else it finds is ignored.
-    :param dataset: the labelled pictures.
     :param classes: names of the classes to look at; all if None.
-    :param progress: shows how far the work is.
     :raises ConfigurationError: if the data set lacks one of the classes or has no labels of any,
         or the detector knows none of its classes.
     :raises DatasetError: if a picture cannot be read.
     """
-    class_ids = _class_ids(dataset, classes)
-    truths: list[GroundTruth] = []
-    found: list[Detections] = []
-    for sample in progress(dataset):
-        image = read_bgr(sample.path)
-        truths.append(_ground_truth(sample, image))
-        found.append(_renumber(detect(image), dataset.names))
-    return EvaluationResult(len(truths), tuple(
-        ClassResult(
-            dataset.names[class_id],
-            sum(int((truth.classes == class_id).sum()) for truth in truths),
-            result.ap50, result.ap)
-        for class_id, result in average_precision(truths, found, class_ids).items()))
+    class_ids = choose_classes(dataset, classes)
+    return score(look(detect, dataset, aliases=aliases, progress=progress), dataset.names,
+                 class_ids)
 
 
-def _class_ids(dataset: YoloTxtDataset, chosen: Sequence[str] | None) -> list[int]:
-    """Return the numbers of the classes to look at."""
+def choose_classes(dataset: LabelledDataset, chosen: Sequence[str] | None) -> list[int]:
+    """
+    Return the numbers of the classes to look at; all if None.
+
+    :raises ConfigurationError: if the data set lacks one of them or has no objects of any.
+    """
     chosen = dataset.names if chosen is None else chosen
     unknown = sorted(set(chosen) - set(dataset.names))
     if unknown:
         raise ConfigurationError(
             f'class {unknown[0]!r} is not in the data, which has {", ".join(dataset.names)}')
     class_ids = [dataset.names.index(name) for name in chosen]
-    if not any(np.isin(sample.classes, class_ids).any() for sample in dataset):
+    if not any((np.isin(sample.classes, class_ids) & (sample.roles == Role.OBJECT)).any()
+               for sample in dataset):
         raise ConfigurationError(
             f'the data has no labels of {", ".join(chosen)}: choose other classes or another split')
     return class_ids
 
 
-def _renumber(detections: Detections, names: tuple[str, ...]) -> Detections:
-    """Return detections with the class numbers of other names; -1 for what they lack."""
-    if detections.names == names:
+def look(
+    detect: Detect,
+    dataset: LabelledDataset,
+    *,
+    aliases: Mapping[str, str] | None = None,
+    progress: Progress = iter,
+    after: Callable[[], None] = lambda: None,
+) -> Sightings:
+    """
+    Show all pictures to a detector.
+
+    :param detect: takes a picture, uint8 [H, W, 3] blue-green-red, and returns its detections;
+        made with :data:`DETECTOR_OPTIONS`. What it finds of other classes is left out.
+    :param dataset: the labelled pictures.
+    :param aliases: see :func:`~snn_detector_ros.evaluation.class_names.match_classes`.
+    :param progress: shows how far the work is.
+    :param after: called after each picture, e.g. to count spikes.
+    :raises ConfigurationError: if the detector knows none of the classes.
+    :raises DatasetError: if a picture cannot be read.
+    """
+    truths: list[GroundTruth] = []
+    found: list[Detections] = []
+    for sample in progress(dataset):
+        image = read_bgr(sample.path)
+        truths.append(GroundTruth(
+            sample.corners((image.shape[0], image.shape[1])), sample.classes, sample.roles))
+        found.append(_renumber(detect(image), dataset.names, aliases))
+        after()
+    return Sightings(tuple(truths), tuple(found))
+
+
+def score(
+    sightings: Sightings, names: Sequence[str], class_ids: Sequence[int],
+) -> EvaluationResult:
+    """
+    Say how much was found.
+
+    Only classes that have labels count, because in a data set that leaves a class out, right
+    detections of it look wrong.
+
+    :param names: the names of the classes of the data set.
+    :param class_ids: numbers of the classes to look at, see :func:`choose_classes`.
+    """
+    precisions = average_precision(sightings.truths, sightings.found, class_ids)
+    return EvaluationResult(len(sightings.truths), tuple(
+        ClassResult(
+            names[class_id],
+            sum(int((truth.classes[truth.of_role(Role.OBJECT)] == class_id).sum())
+                for truth in sightings.truths),
+            result.ap50, result.ap, result.precisions)
+        for class_id, result in precisions.items()))
+
+
+def _renumber(
+    detections: Detections, names: tuple[str, ...], aliases: Mapping[str, str] | None,
+) -> Detections:
+    """Return the detections whose class the data set knows, with its numbers."""
+    if detections.names == names and not aliases:
         return detections
-    if not set(names).intersection(detections.names):
-        raise ConfigurationError(
-            f'the model finds {", ".join(detections.names) or "classes without names"}, the data '
-            f'has {", ".join(names)}: they have no class in common')
-    numbers = np.array(
-        [names.index(name) if name in names else -1 for name in detections.names], dtype=np.int64)
-    return Detections(
-        detections.boxes, detections.scores, numbers[detections.classes], names)
-
-
-def _ground_truth(sample: LabelledImage, image: NDArray[np.uint8]) -> GroundTruth:
-    """Return the labels of a picture in its pixels."""
-    size = np.array(image.shape[1::-1], dtype=np.float32)
-    centre, half = sample.boxes[:, :2] * size, sample.boxes[:, 2:] * size / 2
-    return GroundTruth(np.concatenate([centre - half, centre + half], axis=1), sample.classes)
-
+    classes = match_classes(detections.names, names, aliases)[detections.classes]
+    kept = classes >= 0
+    return Detections(detections.boxes[kept], detections.scores[kept], classes[kept], names)

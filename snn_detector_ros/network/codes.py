@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from snn_detector_ros.errors import ConfigurationError
 
-#: No code needs more, and the compiled counting of spikes holds so many.
-MAX_STEPS = 64
+#: Rate codes of Spiking-YOLO take thousands; the compiled counting of spikes holds so many.
+MAX_STEPS = 4096
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class SpikeCode:
 
     def digits(self, levels: NDArray[np.integer]) -> NDArray[np.uint8]:
         """
-        Return the spike train of each level.
+        Return the spike train of each level; that of a signed level is its magnitude's.
 
         :param levels: integers in [0, Q], any shape.
         :returns: spikes of each step, uint8 [T, *shape].

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from snn_detector_ros.network.layers import Slice
+from snn_detector_ros.network.layers import Slice, Upsample
 
 
 class GraphWriter:
@@ -41,3 +41,10 @@ class GraphWriter:
                   for key, value in (('start', layer.start), ('stop', layer.stop),
                                      ('axis', self._channel_axis))]
         self._node('Slice', [source, *bounds], layer.name)
+
+    def _nearest(self, layer: Upsample) -> None:
+        """Copy each cell of a tensor [N, C, H, W]."""
+        scales = np.array([1, 1, layer.factor, layer.factor], dtype=np.float32)
+        self._node('Resize', [layer.source, '', self._constant(f'{layer.name}/scales', scales)],
+                   layer.name, mode='nearest', nearest_mode='floor',
+                   coordinate_transformation_mode='asymmetric')

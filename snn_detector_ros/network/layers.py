@@ -26,7 +26,10 @@ class Convolution:
     """
     Synapses, and the neurons they feed.
 
-    Membrane ``V = weight * q + bias``; level ``clip(floor((V + v0) / threshold), 0, Q)``.
+    Membrane ``V = weight * q + bias``; level ``clip(floor((V + v0) / threshold), 0, Q)``. A signed
+    neuron (``slope`` above 0) rounds to the nearest level on either side of zero and has levels
+    ``-Q`` to ``Q``: ``m = clip(rint(V / threshold), -Q, Q)``, and where ``m`` is negative
+    ``-rint(slope * -m)``, halves up: the imbalanced threshold of Spiking-YOLO.
 
     :param weight: int8 [Cout, Cin / groups, kernel height, kernel width].
     :param bias: int32 [Cout], in membrane units.
@@ -35,6 +38,7 @@ class Convolution:
         one unit of the membrane.
     :param stride: vertical and horizontal stride.
     :param padding: zero cells added at the top, left, bottom and right.
+    :param slope: of the activation below zero: 0 is ReLU, 1 none at all, between them leaky ReLU.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Convolution:
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     groups: int = 1
+    slope: float = 0.0
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -56,7 +61,7 @@ class Convolution:
         return self.threshold is None
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        return (*_window_size(inputs[0], self.weight.shape[2:], self.stride, self.padding),
+        return (*window_size(inputs[0], self.weight.shape[2:], self.stride, self.padding),
                 self.weight.shape[0])
 
 
@@ -75,12 +80,12 @@ class MaxPool:
         return (self.source,)
 
     def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
-        return (*_window_size(inputs[0], self.kernel, self.stride, self.padding), inputs[0][2])
+        return (*window_size(inputs[0], self.kernel, self.stride, self.padding), inputs[0][2])
 
 
 @dataclass(frozen=True)
 class Add:
-    """A residual add: neurons that sum two trains of equal scale and fire again, up to Q."""
+    """A residual add: neurons that sum two trains of equal scale and fire again, -Q to Q."""
 
     name: str
     sources: tuple[str, str]
@@ -136,21 +141,84 @@ class Slice:
         return height, width, self.stop - self.start
 
 
-Layer: TypeAlias = Convolution | MaxPool | Add | Concat | Upsample | Slice
+@dataclass(frozen=True)
+class Rectifier:
+    """
+    Relay neurons that rectify signed levels, e.g. behind a residual add of linear branches.
+
+    Level ``q`` where it is positive, ``-rint(slope * -q)``, halves up, where it is negative.
+
+    :param slope: 0 for ReLU, between 0 and 1 for leaky ReLU.
+    """
+
+    name: str
+    source: str
+    slope: float = 0.0
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source,)
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return inputs[0]
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """Channels in another order, e.g. a channel shuffle: channel ``i`` copies ``order[i]``."""
+
+    name: str
+    source: str
+    order: tuple[int, ...]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source,)
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        return inputs[0]
+
+
+@dataclass(frozen=True)
+class DepthToSpace:
+    """
+    Channels become pixels, as behind a convolution that stands for a transposed one.
+
+    Pixel ``(h * factor + i, w * factor + j)`` of channel ``c`` copies channel
+    ``(i * factor + j) * C + c`` of pixel ``(h, w)``, where ``C`` is the channels of the output.
+    """
+
+    name: str
+    source: str
+    factor: int = 2
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source,)
+
+    def output_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        height, width, channels = inputs[0]
+        return height * self.factor, width * self.factor, channels // self.factor**2
+
+
+Layer: TypeAlias = (
+    Convolution | MaxPool | Add | Concat | Upsample | Slice | Rectifier | Permutation
+    | DepthToSpace)
 
 
 def fires(layer: Layer) -> bool:
     """Whether a layer has neurons that emit spikes of their own (copies do not)."""
-    return isinstance(layer, (MaxPool, Add)) or (
+    return isinstance(layer, (MaxPool, Add, Rectifier)) or (
         isinstance(layer, Convolution) and not layer.is_readout)
 
 
-def _window_size(
+def window_size(
     shape: Shape,
     kernel: tuple[int, ...],
     stride: tuple[int, int],
     padding: tuple[int, int, int, int],
 ) -> tuple[int, int]:
+    """Return height and width of what a sliding window puts out."""
     top, left, bottom, right = padding
     return ((shape[0] + top + bottom - kernel[0]) // stride[0] + 1,
             (shape[1] + left + right - kernel[1]) // stride[1] + 1)
