@@ -5,12 +5,13 @@ import argparse
 import json
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+from training_pictures import make_pictures
 
 from snn_detector_ros.cli import train
 from snn_detector_ros.errors import ConfigurationError, MissingDependencyError
+from snn_detector_ros.network import SpikeCode
+from snn_detector_ros.network.model_file import load
 
 
 def parse(*options: str) -> argparse.Namespace:
@@ -21,19 +22,7 @@ def parse(*options: str) -> argparse.Namespace:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Ten pictures with one rectangle each, the same for training and validation."""
-    random = np.random.default_rng(0)
-    for folder in ('images', 'labels'):
-        (tmp_path / folder).mkdir()
-    for k in range(10):
-        x, y, w, h = (int(v) for v in random.integers(8, 28, 4))
-        image = random.integers(0, 60, (64, 64, 3), np.uint8)
-        image[y:y + h, x:x + w] = 230
-        cv2.imwrite(str(tmp_path / 'images' / f'{k}.png'), image)
-        box = np.array([x + w / 2, y + h / 2, w, h]) / 64
-        (tmp_path / 'labels' / f'{k}.txt').write_text(f'{k % 2} ' + ' '.join(map(str, box)))
-    (tmp_path / 'data.yaml').write_text('train: images\nval: images\nnames: [light, bright]\n')
-    return tmp_path / 'data.yaml'
+    return make_pictures(tmp_path)
 
 
 def test_train_then_resume_writes_the_run(data: Path) -> None:
@@ -61,7 +50,66 @@ def test_train_then_resume_writes_the_run(data: Path) -> None:
     assert str(data.parent) not in str(metadata), 'provenance must not name local paths'
 
 
+def test_a_run_for_spikes_is_scored_as_spikes(data: Path) -> None:
+    pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+    onnx = pytest.importorskip('onnx', reason='onnx is not installed (extra: train)')
+    out, exported = data.parent / 'run', data.parent / 'float.onnx'
+    options = (
+        '--data', str(data), '--out', str(out), '--export', str(exported), '--size', '64',
+        '--small-size', '64', '--batch', '5', '--workers', '0', '--threads', '1',
+        '--model', 'tiny-yolo-leaky', '--epochs', '1', '--multi-scale', '0.5')
+    assert train.run(parse(
+        *options, '--spikes', '2,12', '--percentile', '99.9', '--firing-penalty', '0.01')) == 0
+    record = json.loads((out / 'log.jsonl').read_text())
+    assert 0 < record['mean_level'] < 36
+    assert 0 < record['firing_rate'] < 12
+    assert load(out / 'average_spikes.onnx').code == SpikeCode.linear(2, 12)
+    operators = {node.op_type for node in onnx.load(str(exported)).graph.node}
+    assert 'LeakyRelu' in operators and 'Round' not in operators
+    with pytest.raises(ConfigurationError, match=r'spikes is \[2, 12\], not None'):
+        train.run(parse(*options, '--resume'))
+
+
+def test_coco_files_train_with_their_own_validation_part(data: Path) -> None:
+    pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+    file = data.parent / 'instances.json'
+    file.write_text(json.dumps({
+        'categories': [{'id': 3, 'name': 'thing'}],
+        'images': [{'id': k, 'file_name': f'{k}.png'} for k in range(6)],
+        'annotations': [
+            {'id': 10 * k + j, 'image_id': k, 'category_id': 3, 'bbox': [4 * j, 8, 12 + j, 9 + k]}
+            for k in range(6) for j in range(2)]}))
+    options = (
+        '--data', str(file), '--images', str(data.parent / 'images'), '--out',
+        str(data.parent / 'run'), '--model', 'tiny-yolo-relu', '--size', '64', '--small-size',
+        '64', '--batch', '6', '--workers', '0', '--epochs', '1', '--threads', '1', '--no-cache')
+    with pytest.raises(ConfigurationError, match='no validation part; name it with --val'):
+        train.run(parse(*options))
+    with pytest.raises(ConfigurationError, match='classes light, bright, but .* thing; label'):
+        train.run(parse(*options, '--val', str(data)))
+    assert train.run(parse(
+        *options, '--val', str(file), '--val-images', str(data.parent / 'images'))) == 0
+    assert 'ap50_thing' in json.loads((data.parent / 'run' / 'log.jsonl').read_text())
+
+
+def test_the_names_of_the_models_are_those_of_the_table() -> None:
+    pytest.importorskip('torch', reason='torch is not installed (extra: train)')
+    from snn_detector_ros.training.models import MODELS
+
+    assert train.MODEL_NAMES == tuple(MODELS)
+
+
+@pytest.mark.parametrize('text', ['4', '4,', 'a,b', '1,2,3'])
+def test_a_code_is_two_numbers(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse('--data', 'x', '--out', 'y', '--spikes', text)
+    assert 'is not like 4,12' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(('options', 'words'), [
+    (('--multi-scale', '1'), '--multi-scale 1.0 is not in 0..0.9'),
+    (('--firing-penalty', '0.1'), 'of use with --spikes only'),
+    (('--percentile', '99'), 'of use with --spikes only'),
     (('--size', '100'), '--size 100 is not a multiple of 32'),
     (('--small-size', '0'), '--small-size 0 is not'),
     (('--mosaic', '1.5'), '--mosaic 1.5 is not in 0..1'),

@@ -15,7 +15,8 @@ from coco_anchors import COCO_ANCHORS  # noqa: E402
 
 from snn_detector_ros.errors import ConfigurationError  # noqa: E402
 from snn_detector_ros.training.export import OPSET, export_onnx  # noqa: E402
-from snn_detector_ros.training.yolov5 import SCALES, BoxDecoder, YoloV5  # noqa: E402
+from snn_detector_ros.training.head import AnchorDetector, BoxDecoder  # noqa: E402
+from snn_detector_ros.training.models import create_model  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -26,10 +27,10 @@ OPERATORS = {
 
 
 @pytest.fixture(scope='module')
-def detector() -> YoloV5:
+def detector() -> AnchorDetector:
     """A detector whose batch statistics and biases are not the initial ones."""
     torch.manual_seed(0)
-    model = YoloV5(SCALES['yolov5n-relu'], 3, COCO_ANCHORS).train()
+    model = create_model('yolov5n-relu', 3, COCO_ANCHORS).train()
     with torch.no_grad():
         for _ in range(20):
             model(torch.rand(4, 3, *SIZE))
@@ -40,13 +41,13 @@ def detector() -> YoloV5:
 
 
 @pytest.fixture(scope='module')
-def exported(detector: YoloV5, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(detector: AnchorDetector, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp('export') / 'model.onnx'
     export_onnx(detector, path, names=['a', 'b', 'c'], size=SIZE, training={'seed': 0})
     return path
 
 
-def test_onnxruntime_computes_what_torch_computes(detector: YoloV5, exported: Path) -> None:
+def test_onnxruntime_computes_what_torch_computes(detector: AnchorDetector, exported: Path) -> None:
     images = np.random.default_rng(0).random((1, 3, *SIZE), np.float32)
     session = ort.InferenceSession(exported, providers=['CPUExecutionProvider'])
     output, = session.run(None, {'images': images})
@@ -78,7 +79,26 @@ def test_metadata_describes_the_head(exported: Path) -> None:
     assert metadata['training'] == {'seed': 0}
 
 
-def test_wrong_sizes_are_refused(detector: YoloV5, tmp_path: Path) -> None:
+def test_wrong_sizes_are_refused(detector: AnchorDetector, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match='100x64 is not a multiple of 32 px.*128x64'):
         export_onnx(detector, tmp_path / 'x.onnx', names='abc', size=(100, 64), training={})
     assert not list(tmp_path.iterdir())
+
+
+def test_leaky_networks_keep_their_activation(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = create_model('tiny-yolo-leaky', 3, COCO_ANCHORS[1:]).eval()
+    export_onnx(model, tmp_path / 'tiny.onnx', names=['a', 'b', 'c'], size=SIZE, training={})
+    nodes = onnx.load(str(tmp_path / 'tiny.onnx')).graph.node
+    # Constants that are equal, as those of untrained layers, are shared through Identity.
+    operators = {node.op_type for node in nodes} - {'Identity'}
+    assert operators <= (OPERATORS | {'LeakyRelu'}) - {'Relu'}
+    slopes = [node.attribute[0].f for node in nodes if node.op_type == 'LeakyRelu']
+    assert slopes == pytest.approx([0.1] * 11)
+    images = np.random.default_rng(0).random((1, 3, *SIZE), np.float32)
+    session = ort.InferenceSession(tmp_path / 'tiny.onnx', providers=['CPUExecutionProvider'])
+    with torch.no_grad():
+        expected = BoxDecoder(model.head.anchors, SIZE)(model(torch.from_numpy(images))).numpy()
+    # fp32 sums in another order; boxes reach hundreds of px.
+    np.testing.assert_allclose(
+        session.run(None, {'images': images})[0], expected, rtol=1e-3, atol=1e-3)

@@ -8,13 +8,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 torch = pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
 from coco_anchors import COCO_ANCHORS  # noqa: E402
 
+from snn_detector_ros.datasets.image_folder import read_bgr  # noqa: E402
+from snn_detector_ros.datasets.labels import PictureList, PixelLabels, Role  # noqa: E402
 from snn_detector_ros.datasets.yolo_txt import YoloTxtDataset  # noqa: E402
 from snn_detector_ros.errors import ConfigurationError  # noqa: E402
+from snn_detector_ros.training import data_loader  # noqa: E402
 from snn_detector_ros.training.checkpoint import (  # noqa: E402
     load_checkpoint,
     replace_file,
@@ -27,8 +31,8 @@ from snn_detector_ros.training.data_loader import (  # noqa: E402
     training_requests,
 )
 from snn_detector_ros.training.loop import Trainer, TrainingOptions  # noqa: E402
+from snn_detector_ros.training.models import create_model  # noqa: E402
 from snn_detector_ros.training.schedule import Schedule  # noqa: E402
-from snn_detector_ros.training.yolov5 import SCALES, YoloV5  # noqa: E402
 
 # The network is tiny here: a second thread costs more than it gives.
 torch.set_num_threads(1)
@@ -52,7 +56,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> PictureCache:
 
 def trainer(pictures: PictureCache, folder: Path, **options: object) -> Trainer:
     torch.manual_seed(0)
-    model = YoloV5(SCALES['yolov5n-relu'], 2, COCO_ANCHORS)
+    model = create_model('yolov5n-relu', 2, COCO_ANCHORS)
     schedule = Schedule(epochs=2, size=64, small_size=32, small_part=0.5)
     return Trainer(
         model, pictures, pictures, folder,
@@ -124,6 +128,48 @@ def test_epochs_share_progress_equally() -> None:
     assert [schedule.picture_size(p) for p in (0.0, 0.49, 0.5)] == [224, 224, 320]
 
 
+def test_sizes_differ_from_batch_to_batch_until_the_plain_part() -> None:
+    schedule = Schedule(epochs=1, size=320, small_size=320, multi_scale=0.25)
+    sizes = schedule.batch_sizes(0.0, 500, np.random.default_rng(0))
+    assert set(sizes) == set(range(256, 385, 32)), 'from 240 and 400 px, rounded to 32'
+    assert schedule.batch_sizes(0.0, 500, np.random.default_rng(0)) == sizes
+    assert set(schedule.batch_sizes(0.9, 500, np.random.default_rng(0))) == {320}
+
+
+def test_a_batch_has_one_size(pictures: PictureCache) -> None:
+    requests = training_requests(
+        pictures, seed=1, epoch=2, sizes=[32, 96], batch=3, mosaic=0.5)
+    shapes = [images.shape for images, _ in batches(pictures, requests, batch=3, workers=0)]
+    assert shapes == [(3, 32, 32, 3), (3, 96, 96, 3), (2, 32, 32, 3)]
+
+
+def test_pictures_that_are_not_kept_are_the_same(
+        pictures: PictureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[Path] = []
+
+    def count(path: Path) -> NDArray[np.uint8]:
+        decoded.append(path)
+        return read_bgr(path)
+
+    monkeypatch.setattr(data_loader, 'read_bgr', count)
+    fresh = PictureCache(pictures.dataset, largest_side=64, keep=False)
+    assert not decoded
+    for index in range(len(pictures)):
+        one, other = fresh.picture(index), pictures.picture(index)
+        np.testing.assert_array_equal(one.image, other.image)
+        np.testing.assert_array_equal(one.labels, other.labels)
+    assert len(decoded) == len(pictures)
+
+
+def test_only_boxes_of_objects_are_learnt(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / 'x.png'), np.zeros((50, 100, 3), np.uint8))
+    boxes = np.array([[10, 10, 30, 20], [0, 0, 100, 50], [50, 5, 100, 45]], np.float32)
+    roles = np.array([Role.OBJECT, Role.CROWD, Role.IGNORED], np.uint8)
+    labels = PixelLabels(tmp_path / 'x.png', boxes, np.array([1, 0, 0]), roles)
+    cache = PictureCache(PictureList(('a', 'b'), [labels]), largest_side=64)
+    np.testing.assert_allclose(cache.picture(0).labels, [[1, 0.2, 0.3, 0.2, 0.2]], rtol=1e-6)
+
+
 def test_rate_falls_to_its_end_and_mosaics_stop() -> None:
     schedule = Schedule(epochs=1, size=320, small_size=320, learning_rate=0.02, last_rate=0.01)
     rates = [schedule.rate(p) for p in np.linspace(0, 1, 11)]
@@ -159,7 +205,7 @@ def test_rare_classes_are_drawn_more_often(pictures: PictureCache) -> None:
 
 
 def test_samples_do_not_depend_on_the_worker(pictures: PictureCache) -> None:
-    requests = training_requests(pictures, seed=1, epoch=2, size=64, mosaic=0.5)
+    requests = training_requests(pictures, seed=1, epoch=2, sizes=[64], batch=3, mosaic=0.5)
     here = list(batches(pictures, requests, batch=3, workers=0))
     there = list(batches(pictures, requests, batch=3, workers=2))
     assert len(here) == len(there) == 3
@@ -170,7 +216,8 @@ def test_samples_do_not_depend_on_the_worker(pictures: PictureCache) -> None:
 
 def test_epochs_differ(pictures: PictureCache) -> None:
     first, second = (
-        training_requests(pictures, seed=1, epoch=epoch, size=64, mosaic=0) for epoch in (0, 1))
+        training_requests(pictures, seed=1, epoch=epoch, sizes=[64], batch=4, mosaic=0)
+        for epoch in (0, 1))
     assert [r.index for r in first] != [r.index for r in second]
 
 

@@ -8,8 +8,9 @@ torch = pytest.importorskip('torch', reason='torch is not installed (extra: trai
 
 from coco_anchors import COCO_ANCHORS  # noqa: E402
 
+from snn_detector_ros.training.head import STRIDES  # noqa: E402
 from snn_detector_ros.training.loss import DetectionLoss, assign, complete_iou  # noqa: E402
-from snn_detector_ros.training.yolov5 import SCALES, STRIDES, YoloV5  # noqa: E402
+from snn_detector_ros.training.models import create_model  # noqa: E402
 
 # The network is tiny here: a second thread costs more than it gives.
 torch.set_num_threads(1)
@@ -102,7 +103,7 @@ def test_a_batch_without_objects_only_costs_objectness() -> None:
 
 def test_a_few_steps_lower_the_loss() -> None:
     torch.manual_seed(0)
-    model = YoloV5(SCALES['yolov5n-relu'], CLASSES, COCO_ANCHORS)
+    model = create_model('yolov5n-relu', CLASSES, COCO_ANCHORS)
     loss = DetectionLoss(model.head.anchors, CLASSES, SIZE)
     optimizer = torch.optim.SGD(model.parameters(), 0.5, momentum=0.9)
     images = torch.rand(2, 3, SIZE, SIZE)

@@ -9,22 +9,46 @@ torch = pytest.importorskip('torch', reason='torch is not installed (extra: trai
 from coco_anchors import COCO_ANCHORS  # noqa: E402
 
 from snn_detector_ros.training.anchors import kmeans_anchors  # noqa: E402
-from snn_detector_ros.training.yolov5 import SCALES, STRIDES, BoxDecoder, YoloV5  # noqa: E402
+from snn_detector_ros.training.blocks import ConvBnRelu  # noqa: E402
+from snn_detector_ros.training.head import (  # noqa: E402
+    STRIDES,
+    AnchorDetector,
+    BoxDecoder,
+    strides,
+)
+from snn_detector_ros.training.models import MODELS, create_model  # noqa: E402
+from snn_detector_ros.training.tiny_yolo import TinyYolo  # noqa: E402
+
+
+def model_of(name: str, classes: int) -> AnchorDetector:
+    return create_model(name, classes, COCO_ANCHORS[-MODELS[name].levels:])
 
 
 @pytest.mark.parametrize(('name', 'count'), [
     ('yolov5n-relu', 1_872_157), ('yolov5s-relu', 7_235_389)])
 def test_layout_has_the_published_number_of_parameters(name: str, count: int) -> None:
-    model = YoloV5(SCALES[name], 80, COCO_ANCHORS)
-    assert sum(p.numel() for p in model.parameters()) == count
+    assert sum(p.numel() for p in model_of(name, 80).parameters()) == count
 
 
-def test_raw_maps_have_one_row_a_cell_and_anchor() -> None:
-    model = YoloV5(SCALES['yolov5n-relu'], 5, COCO_ANCHORS).eval()
+def test_tiny_yolo_of_full_width_has_the_published_number_of_parameters() -> None:
+    model = TinyYolo(80, COCO_ANCHORS[1:], width=1.0, slope=0.1)
+    assert sum(p.numel() for p in model.parameters()) == 8_852_366
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_raw_maps_have_one_row_a_cell_and_anchor(name: str) -> None:
     with torch.no_grad():
-        maps = model(torch.zeros(2, 3, 64, 96))
+        maps = model_of(name, 5).eval()(torch.zeros(2, 3, 64, 96))
     assert [tuple(y.shape) for y in maps] == [
-        (2, 3, 64 // s, 96 // s, 10) for s in STRIDES]
+        (2, 3, 64 // s, 96 // s, 10) for s in strides(MODELS[name].levels)]
+
+
+@pytest.mark.parametrize(('name', 'slope'), [('tiny-yolo-leaky', 0.1), ('tiny-yolo-relu', 0.0)])
+def test_tiny_yolo_has_one_kind_of_activation(name: str, slope: float) -> None:
+    model = model_of(name, 5)
+    slopes = {getattr(block[2], 'negative_slope', 0.0) for block in model.modules()
+              if isinstance(block, ConvBnRelu)}
+    assert slopes == {slope}
 
 
 def test_decode_follows_the_published_formula() -> None:

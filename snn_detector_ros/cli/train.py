@@ -10,9 +10,21 @@ from typing import TYPE_CHECKING, Any
 from snn_detector_ros.errors import ConfigurationError, MissingDependencyError
 
 if TYPE_CHECKING:
+    from snn_detector_ros.datasets.labels import LabelledDataset
     from snn_detector_ros.training.data_loader import PictureCache
+    from snn_detector_ros.training.head import AnchorDetector
+    from snn_detector_ros.training.level_steps import LevelSteps
+    from snn_detector_ros.training.processes import Processes
     from snn_detector_ros.training.schedule import Schedule
-    from snn_detector_ros.training.yolov5 import YoloV5
+
+#: Keys of ``training.models.MODELS``, which cannot be imported without torch.
+MODEL_NAMES = ('yolov5n-relu', 'yolov5s-relu', 'tiny-yolo-leaky', 'tiny-yolo-relu')
+
+#: Learning rate that random biases start with.
+WARM_UP_BIAS_RATE = 0.1
+
+#: Batches of training pictures that restore the batch normalisation of --init.
+STATISTICS_BATCHES = 20
 
 REQUIRED = (('torch', 'torch'), ('faster_coco_eval', 'faster-coco-eval'))
 
@@ -22,27 +34,51 @@ SETTINGS_FILE = 'settings.json'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this command."""
-    parser.add_argument('--data', type=Path, required=True, help='data.yaml in the YOLO layout')
-    parser.add_argument(
-        '--model', choices=('yolov5n-relu', 'yolov5s-relu'), default='yolov5n-relu')
+    data = parser.add_argument_group('data')
+    data.add_argument(
+        '--data', type=Path, required=True,
+        help='data.yaml in the YOLO layout, or the training part of a COCO or VOC data set')
+    data.add_argument('--val', type=Path, help='validation part, unless data.yaml names it')
+    data.add_argument('--images', type=Path, help='folder of the training pictures of COCO or VOC')
+    data.add_argument('--val-images', type=Path, help='folder of its validation pictures')
+    data.add_argument(
+        '--no-cache', action='store_true',
+        help='decode pictures whenever they are used: for data sets larger than the memory')
+    data.add_argument('--provenance', default='', help='source and licence of the data, as text')
+    parser.add_argument('--model', choices=MODEL_NAMES, default=MODEL_NAMES[0])
     parser.add_argument('--out', type=Path, required=True, help='run folder')
     parser.add_argument('--export', type=Path, help='float ONNX of the best epoch so far')
     parser.add_argument('--resume', action='store_true', help='continue the run in --out')
+    parser.add_argument(
+        '--init', type=Path, metavar='FILE',
+        help='start from the weights of an .onnx or .safetensors file of the same network, of its '
+        'SiLU original, or of a narrower one')
     parser.add_argument('--size', type=int, default=320, help='edge of the input, px')
     parser.add_argument('--small-size', type=int, default=224, help='edge in the first part, px')
     parser.add_argument(
         '--small-part', type=float, default=0.0, help='part of the run at --small-size, 0..1')
+    parser.add_argument(
+        '--multi-scale', type=float, default=0.0, metavar='PART',
+        help='largest change of the size from batch to batch, e.g. 0.25; 0..0.9')
     parser.add_argument('--epochs', type=int, default=50)
     parser.add_argument(
         '--time-limit', type=float, metavar='MINUTES',
         help='fit the learning rate schedule into this time instead of into --epochs')
-    parser.add_argument('--batch', type=int, default=16)
+    parser.add_argument('--batch', type=int, default=16, help='pictures, of all processes together')
     parser.add_argument('--learning-rate', type=float, default=0.01)
     parser.add_argument('--mosaic', type=float, default=0.5, help='share of mosaics, 0..1')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=0, help='threads of torch; 0: its choice')
     parser.add_argument('--workers', type=int, default=1, help='processes that make pictures')
-    parser.add_argument('--provenance', default='', help='source and licence of the data, as text')
+    spikes = parser.add_argument_group('levels of spikes in training')
+    spikes.add_argument(
+        '--spikes', type=_code, metavar='T,BURST',
+        help='round activations to the levels of this linear code, and score the spiking network')
+    spikes.add_argument(
+        '--percentile', type=float, metavar='P', help='as for `snn-detector convert`')
+    spikes.add_argument(
+        '--firing-penalty', type=float, default=0.0, metavar='BETA',
+        help='what the mean level of a neuron adds to the loss: fewer spikes, less accuracy')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
     :param args: options of ``add_arguments``.
     :returns: exit status.
-    :raises MissingDependencyError: if torch or the scorer of the val split is not installed.
+    :raises MissingDependencyError: if torch or the scorer of the validation part is not installed.
     :raises DatasetError: if the data set is malformed.
     :raises ConfigurationError: if an option cannot work.
     """
@@ -59,34 +95,48 @@ def run(args: argparse.Namespace) -> int:
         if find_spec(module) is None:
             raise MissingDependencyError(package, 'train')
     _check(args)
-    from snn_detector_ros.training.checkpoint import load_checkpoint
-    from snn_detector_ros.training.loop import (
-        CHECKPOINT_FILE,
-        Trainer,
-        TrainingOptions,
-        prepare_torch,
-    )
+    from snn_detector_ros.training.loop import CHECKPOINT_FILE, prepare_torch
+    from snn_detector_ros.training.processes import join_processes
 
     if not args.resume and (args.out / CHECKPOINT_FILE).exists():
         raise ConfigurationError(f'{args.out} holds a run; add --resume or choose another --out')
-    train, names = _pictures(args.data, 'train', args.size)
-    val, _ = _pictures(args.data, 'val', args.size)
     prepare_torch(seed=args.seed, threads=args.threads)
-    model = _model(args, names, train)
+    with join_processes() as processes:
+        _train(args, processes)
+    return 0
+
+
+def _train(args: argparse.Namespace, processes: 'Processes') -> None:
+    from snn_detector_ros.cli.training_score import score
+    from snn_detector_ros.training.checkpoint import load_checkpoint
+    from snn_detector_ros.training.loop import Trainer, TrainingOptions
+
+    train, names = _pictures(args, 'train')
+    val, val_names = _pictures(args, 'val')
+    if val_names != names:
+        raise ConfigurationError(
+            f'the validation part has the classes {", ".join(val_names)}, but the training part '
+            f'{", ".join(names)}; label both alike')
+    model = _model(args, names, train, processes)
+    levels = _levels(args, model, train)
     options = TrainingOptions(
-        schedule=_schedule(args), batch=args.batch, seed=args.seed, workers=args.workers)
+        schedule=_schedule(args), batch=args.batch, seed=args.seed, workers=args.workers,
+        firing_penalty=args.firing_penalty,
+        # Trained biases are not to be shaken by the high rate that random ones start with.
+        warm_up_bias_rate=WARM_UP_BIAS_RATE if args.init is None else 0.0)
     trainer = Trainer(
         model, train, val, args.out, options,
-        evaluate=lambda average: _evaluate(average, args, names),
-        on_best=lambda best, record: _export(best, record, args, names))
+        evaluate=lambda average: score(
+            average, val.dataset, args.out, size=args.size, threads=args.threads, levels=levels),
+        on_best=lambda best, record: _export(best, record, args, names),
+        levels=levels, processes=processes)
     if args.resume:
         trainer.resume()
     trainer.run()
-    if args.export is not None:
+    if args.export is not None and processes.is_first:
         best = load_checkpoint(trainer.best_weights)
         model.load_state_dict(best['average'])
         _export(model, best['record'], args, names)
-    return 0
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -96,6 +146,10 @@ def _check(args: argparse.Namespace) -> None:
     for option, part in (('--small-part', args.small_part), ('--mosaic', args.mosaic)):
         if not 0 <= part <= 1:
             raise ConfigurationError(f'{option} {part} is not in 0..1')
+    if not 0 <= args.multi_scale <= 0.9:
+        raise ConfigurationError(f'--multi-scale {args.multi_scale} is not in 0..0.9')
+    if args.spikes is None and (args.firing_penalty or args.percentile is not None):
+        raise ConfigurationError('--firing-penalty and --percentile are of use with --spikes only')
     for option, count in (('--epochs', args.epochs), ('--batch', args.batch)):
         if count < 1:
             raise ConfigurationError(f'{option} {count} must be at least 1')
@@ -106,65 +160,112 @@ def _schedule(args: argparse.Namespace) -> 'Schedule':
 
     return Schedule(
         epochs=args.epochs, size=args.size, small_size=args.small_size,
-        small_part=args.small_part, mosaic=args.mosaic, learning_rate=args.learning_rate,
+        small_part=args.small_part, multi_scale=args.multi_scale, mosaic=args.mosaic,
+        learning_rate=args.learning_rate,
         time_limit=args.time_limit * 60 if args.time_limit else None)
 
 
-def _pictures(data: Path, split: str, size: int) -> tuple['PictureCache', tuple[str, ...]]:
+def _code(text: str) -> tuple[int, int]:
+    try:
+        steps, burst = (int(part) for part in text.split(','))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'{text!r} is not like 4,12') from None
+    return steps, burst
+
+
+def _dataset(args: argparse.Namespace, split: str) -> 'LabelledDataset':
+    from snn_detector_ros.datasets.formats import open_dataset
+
+    is_own = split == 'val' and args.val is not None
+    path, images = (args.val, args.val_images) if is_own else (args.data, args.images)
+    if path.suffix in ('.yaml', '.yml'):
+        return open_dataset(path, split=split, images=images)
+    if split == 'val' and not is_own:
+        raise ConfigurationError(f'{path} has no validation part; name it with --val')
+    return open_dataset(path, images=images)
+
+
+def _pictures(args: argparse.Namespace, split: str) -> tuple['PictureCache', tuple[str, ...]]:
     from tqdm import tqdm
 
-    from snn_detector_ros.datasets.yolo_txt import YoloTxtDataset
     from snn_detector_ros.training.data_loader import PictureCache
 
-    dataset = YoloTxtDataset.open(data, split)
+    dataset = _dataset(args, split)
     bar = tqdm(range(len(dataset)), desc=f'decode {split}', disable=None)
-    cache = PictureCache(dataset, largest_side=round(size * 1.1), progress=bar)
+    cache = PictureCache(
+        dataset, largest_side=round(args.size * 1.1), keep=not args.no_cache, progress=bar)
     print(f'{split}: {len(dataset)} pictures', flush=True)
     return cache, dataset.names
 
 
 def _model(
-        args: argparse.Namespace, names: tuple[str, ...], train: 'PictureCache') -> 'YoloV5':
-    """Build the network; anchors are fitted to the data once and kept with the run."""
+        args: argparse.Namespace, names: tuple[str, ...],
+        train: 'PictureCache', processes: 'Processes') -> 'AnchorDetector':
+    """Build the network; its anchors are fixed once and kept with the run."""
     from snn_detector_ros.training.anchors import as_anchors, kmeans_anchors
     from snn_detector_ros.training.checkpoint import replace_file
-    from snn_detector_ros.training.yolov5 import SCALES, YoloV5
+    from snn_detector_ros.training.initial_weights import load_weights, read_weights
+    from snn_detector_ros.training.models import MODELS, create_model
 
     file = args.out / SETTINGS_FILE
-    fixed = {'model': args.model, 'names': list(names), 'size': args.size}
+    spikes = None if args.spikes is None else list(args.spikes)
+    fixed = {'model': args.model, 'names': list(names), 'size': args.size, 'spikes': spikes}
     if args.resume and file.exists():
         settings = json.loads(file.read_text())
         for key, value in fixed.items():
-            if settings[key] != value:
-                raise ConfigurationError(f'{file}: {key} is {settings[key]!r}, not {value!r}')
+            if settings.get(key) != value:
+                raise ConfigurationError(f'{file}: {key} is {settings.get(key)!r}, not {value!r}')
         anchors = as_anchors(settings['anchors'])
-    else:
-        anchors = kmeans_anchors(*train.box_sizes(args.size))
+        return create_model(args.model, len(names), anchors)
+    anchors = kmeans_anchors(*train.box_sizes(args.size), levels=MODELS[args.model].levels)
+    model = create_model(args.model, len(names), anchors)
+    if args.init is not None:
+        given = read_weights(args.init, model)
+        anchors = given.anchors or anchors
+        model = create_model(args.model, len(names), anchors)
+        fresh = load_weights(model, given.convolutions)
+        print(f'--init {args.init}: new weights for {", ".join(fresh) or "none"}', flush=True)
+        _restore_normalisation(model, args, train)
+    if processes.is_first:
         args.out.mkdir(parents=True, exist_ok=True)
         text = json.dumps(fixed | {'anchors': anchors}, indent=1)
         replace_file(file, lambda path: path.write_text(text))
-    print(f'anchors: {anchors}', flush=True)
-    return YoloV5(SCALES[args.model], len(names), anchors)
+        print(f'anchors: {anchors}', flush=True)
+    return model
 
 
-def _evaluate(
-        model: 'YoloV5', args: argparse.Namespace, names: tuple[str, ...]) -> dict[str, float]:
-    """Score the model as users will run it: exported, in ONNX Runtime, on the val split."""
-    from snn_detector_ros.datasets.yolo_txt import YoloTxtDataset
-    from snn_detector_ros.evaluation.float_detector import FloatDetector
-    from snn_detector_ros.evaluation.runner import DETECTOR_OPTIONS, evaluate
-    from snn_detector_ros.training.export import export_onnx
+def _restore_normalisation(
+        model: 'AnchorDetector', args: argparse.Namespace, train: 'PictureCache') -> None:
+    from itertools import islice
 
-    file = args.out / 'average.onnx'
-    export_onnx(model, file, names=names, size=(args.size, args.size), training={})
-    detector = FloatDetector(file, threads=args.threads, **DETECTOR_OPTIONS)
-    result = evaluate(detector, YoloTxtDataset.open(args.data, 'val'))
-    ap50 = {f'ap50_{one.name}': round(one.ap50, 4) for one in result.classes}
-    return {'map50': round(result.map50, 4), 'map': round(result.map, 4), **ap50}
+    from snn_detector_ros.training.data_loader import batches, to_input, training_requests
+    from snn_detector_ros.training.initial_weights import restore_normalisation
+
+    requests = training_requests(
+        train, seed=args.seed, epoch=0, sizes=[args.size], batch=args.batch, mosaic=args.mosaic)
+    loader = batches(train, requests, batch=args.batch, workers=0)
+    restore_normalisation(
+        model, (to_input(images) for images, _ in islice(loader, STATISTICS_BATCHES)))
+
+
+def _levels(
+        args: argparse.Namespace, model: 'AnchorDetector',
+        train: 'PictureCache') -> 'LevelSteps | None':
+    """Give the network levels, if it is to be trained for spikes."""
+    from snn_detector_ros.conversion import SuhdOptions
+    from snn_detector_ros.training.level_steps import CalibrationPictures, LevelSteps
+    from snn_detector_ros.training.spike_levels import insert_levels
+
+    if args.spikes is None:
+        return None
+    steps, burst = args.spikes
+    options = SuhdOptions(steps=steps, burst=burst, percentile=args.percentile)
+    insert_levels(model, options.code.max_level)
+    return LevelSteps(options, CalibrationPictures(train, args.size), args.size)
 
 
 def _export(
-        model: 'YoloV5', record: dict[str, Any], args: argparse.Namespace,
+        model: 'AnchorDetector', record: dict[str, Any], args: argparse.Namespace,
         names: tuple[str, ...]) -> None:
     """Write the float ONNX, if it is wanted; its provenance names no path of this machine."""
     from snn_detector_ros.training.export import export_onnx
@@ -173,7 +274,7 @@ def _export(
         return
     options = {
         name: value for name, value in vars(args).items()
-        if isinstance(value, (int, float, str)) and name not in ('resume', 'provenance')}
+        if isinstance(value, (int, float, str, tuple)) and name not in ('resume', 'provenance')}
     export_onnx(model, args.export, names=names, size=(args.size, args.size), training={
         'data': args.provenance, 'options': options, 'epochs': record['epoch'] + 1,
         'record': record})

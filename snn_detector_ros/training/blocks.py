@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 
 class ConvBnRelu(nn.Sequential):
-    """Convolution without bias, batch normalisation, ReLU."""
+    """Convolution without bias, batch normalisation, ReLU or leaky ReLU."""
 
     def __init__(
             self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1,
-            padding: int | None = None) -> None:
+            padding: int | None = None, *, slope: float = 0.0) -> None:
         """
         Create the block.
 
@@ -24,13 +24,14 @@ class ConvBnRelu(nn.Sequential):
         :param kernel: edge of the square kernel in pixels.
         :param stride: step of the kernel in pixels.
         :param padding: zeros on each side; half the kernel if None.
+        :param slope: of the activation below zero.
         """
         super().__init__(
             nn.Conv2d(
                 inputs, outputs, kernel, stride, kernel // 2 if padding is None else padding,
                 bias=False),
             nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.03),
-            nn.ReLU(inplace=True))
+            nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True))
 
 
 class Bottleneck(nn.Module):
@@ -41,11 +42,13 @@ class Bottleneck(nn.Module):
         self.cv1 = ConvBnRelu(channels, channels)
         self.cv2 = ConvBnRelu(channels, channels, 3)
         self.shortcut = shortcut
+        #: What a residual sum goes through; levels in training for few spikes.
+        self.sum: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, C, H, W]."""
         y: Tensor = self.cv2(self.cv1(x))
-        return x + y if self.shortcut else y
+        return self.sum(x + y) if self.shortcut else y
 
 
 class C3(nn.Module):

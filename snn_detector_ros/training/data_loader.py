@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from snn_detector_ros.datasets.image_folder import read_bgr
-from snn_detector_ros.datasets.yolo_txt import YoloTxtDataset
+from snn_detector_ros.datasets.image_folder import evenly_spread, read_bgr
+from snn_detector_ros.datasets.labels import LabelledDataset, Role
 from snn_detector_ros.training.augmentation import Augmentation, Picture, augment, letterbox
 
 LARGEST_WEIGHT = 5.0
+
+#: Enough boxes for the anchors; a large data set need not be decoded for them.
+MEASURED_PICTURES = 10_000
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,11 @@ class Request:
 
 
 class PictureCache(Dataset[tuple[Tensor, Tensor]]):
-    """All pictures of a data set, decoded once and kept in memory as uint8 RGB."""
+    """The pictures of a data set as uint8 RGB, decoded once and kept, or whenever they are used."""
 
     def __init__(
-            self, dataset: YoloTxtDataset, *, largest_side: int,
-            augmentation: Augmentation | None = None,
+            self, dataset: LabelledDataset, *, largest_side: int,
+            augmentation: Augmentation | None = None, keep: bool = True,
             progress: Iterable[int] | None = None) -> None:
         """
         Decode every picture.
@@ -46,28 +49,36 @@ class PictureCache(Dataset[tuple[Tensor, Tensor]]):
         :param dataset: pictures and labels.
         :param largest_side: pictures with a longer side in px are reduced to it, to save memory.
         :param augmentation: ranges of the random changes.
+        :param keep: hold all pictures in memory; otherwise each use decodes one anew.
         :param progress: an iterable over ``range(len(dataset))`` that shows progress.
         """
         self.augmentation = augmentation or Augmentation()
         self.weights = sampling_weights(dataset)
-        self.pictures = [
+        self.dataset, self._largest_side = dataset, largest_side
+        self._kept = [
             _load(dataset, index, largest_side)
-            for index in (range(len(dataset)) if progress is None else progress)]
+            for index in (range(len(dataset)) if progress is None else progress)] if keep else None
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.dataset)
+
+    def picture(self, index: int) -> Picture:
+        """Return one picture, at most ``largest_side`` px long."""
+        if self._kept is not None:
+            return self._kept[index]
+        return _load(self.dataset, index, self._largest_side)
 
     def __getitem__(self, request: Request) -> tuple[Tensor, Tensor]:
         """Return uint8 [S, S, 3] RGB and float32 [M, 5]: class, cx, cy, w, h (0..1)."""
         if request.random_key is None:
-            made = letterbox(self.pictures[request.index], request.size)
+            made = letterbox(self.picture(request.index), request.size)
         else:
             random = np.random.default_rng(request.random_key)
             indices = [request.index]
             if random.random() < request.mosaic:
                 indices += self.draw(3, random).tolist()
             made = augment(
-                [self.pictures[k] for k in indices], request.size, self.augmentation, random)
+                [self.picture(k) for k in indices], request.size, self.augmentation, random)
         return torch.from_numpy(made.image), torch.from_numpy(made.labels)
 
     def draw(self, count: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -80,18 +91,20 @@ class PictureCache(Dataset[tuple[Tensor, Tensor]]):
         Collect the box sizes as they appear after letterboxing.
 
         :param size: edge of the training picture in px.
-        :returns: float32 [N, 2] width and height in px, float64 [N] weights of their pictures.
+        :returns: float32 [N, 2] width and height in px, float64 [N] weights of their pictures; of
+            ``MEASURED_PICTURES`` evenly spread pictures if there are more.
         """
-        sizes = [
-            p.labels[:, 3:5] * np.array(p.image.shape[1::-1], np.float32)
-            * np.float32(size / max(p.image.shape[:2])) for p in self.pictures]
-        weights = [
-            np.full(len(p.labels), weight)
-            for p, weight in zip(self.pictures, self.weights, strict=True)]
+        sizes, weights = [], []
+        for index in evenly_spread(range(len(self)), MEASURED_PICTURES):
+            p = self.picture(index)
+            sizes.append(
+                p.labels[:, 3:5] * np.array(p.image.shape[1::-1], np.float32)
+                * np.float32(size / max(p.image.shape[:2])))
+            weights.append(np.full(len(p.labels), self.weights[index]))
         return np.concatenate(sizes), np.concatenate(weights)
 
 
-def sampling_weights(dataset: YoloTxtDataset) -> NDArray[np.float64]:
+def sampling_weights(dataset: LabelledDataset) -> NDArray[np.float64]:
     """
     Weigh pictures so that rare classes are seen more often.
 
@@ -109,19 +122,22 @@ def sampling_weights(dataset: YoloTxtDataset) -> NDArray[np.float64]:
 
 
 def training_requests(
-        cache: PictureCache, *, seed: int, epoch: int, size: int, mosaic: float) -> list[Request]:
+        cache: PictureCache, *, seed: int, epoch: int, sizes: Sequence[int], batch: int,
+        mosaic: float) -> list[Request]:
     """
     List what one epoch shows: as many draws as there are pictures.
 
     :param cache: the training pictures.
     :param seed: seed of the run.
     :param epoch: number of the epoch.
-    :param size: edge of the pictures in px.
+    :param sizes: edge of the pictures of each batch in px; one after another, over and over.
+    :param batch: pictures a batch.
     :param mosaic: share of pictures that are mosaics of four.
     """
     drawn = cache.draw(len(cache), np.random.default_rng((seed, epoch)))
     return [
-        Request(int(index), size, (seed, epoch, position), mosaic)
+        Request(
+            int(index), sizes[position // batch % len(sizes)], (seed, epoch, position), mosaic)
         for position, index in enumerate(drawn)]
 
 
@@ -159,12 +175,16 @@ def _single_thread(_: int) -> None:
     cv2.setNumThreads(0)
 
 
-def _load(dataset: YoloTxtDataset, index: int, largest_side: int) -> Picture:
+def _load(dataset: LabelledDataset, index: int, largest_side: int) -> Picture:
     sample = dataset[index]
     image = cv2.cvtColor(read_bgr(sample.path), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-    ratio = largest_side / max(image.shape[:2])
+    height, width = image.shape[:2]
+    corners = sample.corners((height, width)) / np.array((width, height) * 2, np.float32)
+    labels = np.concatenate((
+        sample.classes[:, None], (corners[:, :2] + corners[:, 2:]) / 2,
+        corners[:, 2:] - corners[:, :2]), 1).astype(np.float32)[sample.roles == Role.OBJECT]
+    ratio = largest_side / max(height, width)
     if ratio < 1:
         image = cv2.resize(image, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA).astype(
             np.uint8, copy=False)
-    labels = np.concatenate((sample.classes[:, None].astype(np.float32), sample.boxes), 1)
     return Picture(image, labels)

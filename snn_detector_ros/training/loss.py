@@ -7,14 +7,14 @@ in the two nearest neighbour cells.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
-from snn_detector_ros.training.yolov5 import STRIDES
+from snn_detector_ros.training.head import strides
 
 ANCHOR_RATIO = 4.0
 LEVEL_BALANCE = (4.0, 1.0, 0.4)
@@ -48,15 +48,22 @@ class Assignment(NamedTuple):
 class DetectionLoss:
     """Callable that compares raw maps with target boxes."""
 
-    def __init__(self, anchors: Tensor, class_count: int, size: int) -> None:
+    def __init__(
+            self, anchors: Tensor, class_count: int, size: int, *,
+            mean: Callable[[Tensor], Tensor] = lambda value: value) -> None:
         """
         Scale the gains to the number of classes and the picture size, as YOLOv5 does.
 
         :param anchors: float [levels, anchors, 2], px.
         :param class_count: number of classes.
         :param size: edge of the training picture in px.
+        :param mean: of a tensor over the processes that share a batch; the number of objects in
+            it, by which the loss is divided, is that of the whole batch.
         """
-        self.anchors = anchors / torch.tensor(STRIDES, dtype=torch.float32).view(-1, 1, 1)
+        level_strides = anchors.new_tensor(strides(len(anchors)))
+        self.mean = mean
+        self.anchors = anchors / level_strides.view(-1, 1, 1)
+        self.balance = LEVEL_BALANCE[:len(anchors)]
         self.class_gain = CLASS_GAIN * class_count / 80
         self.objectness_gain = OBJECTNESS_GAIN * (size / 640) ** 2
 
@@ -70,21 +77,25 @@ class DetectionLoss:
         """
         zero = maps[0].new_zeros(())
         box, objectness, classes = zero, zero, zero
-        for y, anchors, balance in zip(maps, self.anchors, LEVEL_BALANCE, strict=True):
+        assigned = [
+            assign(targets, anchors, y.shape[2], y.shape[3])
+            for y, anchors in zip(maps, self.anchors, strict=True)]
+        counts = self.mean(zero.new_tensor([len(chosen.image) for chosen in assigned]))
+        for y, anchors, balance, chosen, count in zip(
+                maps, self.anchors, self.balance, assigned, counts, strict=True):
             goal = torch.zeros_like(y[..., 4])
-            chosen = assign(targets, anchors, y.shape[2], y.shape[3])
             if len(chosen.image):
                 cells = (chosen.image, chosen.anchor, chosen.row, chosen.column)
                 predicted = y[cells]
                 xy = predicted[:, :2].sigmoid() * 2 - 0.5
                 wh = (predicted[:, 2:4].sigmoid() * 2) ** 2 * anchors[chosen.anchor]
                 iou = complete_iou(torch.cat((xy, wh), 1), chosen.boxes)
-                box = box + (1 - iou).mean()
+                box = box + (1 - iou).sum() / count
                 goal[cells] = iou.detach().clamp(0)
                 if y.shape[4] > 6:
                     wanted = one_hot(chosen.classes, y.shape[4] - 5).to(y.dtype)
                     classes = classes + binary_cross_entropy_with_logits(
-                        predicted[:, 5:], wanted)
+                        predicted[:, 5:], wanted, reduction='sum') / (count * wanted.shape[1])
             objectness = objectness + balance * binary_cross_entropy_with_logits(
                 y[..., 4], goal)
         return LossParts(

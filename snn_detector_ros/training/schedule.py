@@ -10,6 +10,8 @@ the remaining time that it is measured to need, so the learning rate always reac
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -18,13 +20,15 @@ class Schedule:
 
     The learning rate falls from ``learning_rate`` to ``last_rate`` times that along a cosine. The
     first ``small_part`` of the run uses pictures of ``small_size`` px, the rest ``size`` px; the
-    last ``plain_part`` has no mosaics, so that the network ends on pictures as they come.
+    last ``plain_part`` has no mosaics, so that the network ends on pictures as they come. Before
+    that part, each batch has a size of its own, up to ``multi_scale`` times the size away from it.
     """
 
     epochs: int
     size: int
     small_size: int
     small_part: float = 0.0
+    multi_scale: float = 0.0
     plain_part: float = 0.2
     mosaic: float = 0.5
     learning_rate: float = 0.01
@@ -34,6 +38,20 @@ class Schedule:
     def picture_size(self, progress: float) -> int:
         """Return the edge of the training pictures in px."""
         return self.small_size if progress < self.small_part else self.size
+
+    def batch_sizes(
+            self, progress: float, count: int, random: np.random.Generator) -> list[int]:
+        """
+        Return the edge in px of the pictures of each batch, multiples of 32.
+
+        :param progress: where the epoch starts.
+        :param count: number of batches.
+        :param random: source of the sizes, if they differ.
+        """
+        size = self.picture_size(progress)
+        spread = self.multi_scale if progress < 1 - self.plain_part else 0.0
+        least, most = (round(size * (1 + sign * spread) / 32) for sign in (-1, 1))
+        return (random.integers(max(least, 1), most + 1, count) * 32).tolist()
 
     def mosaic_share(self, progress: float) -> float:
         """Return the share of mosaics among the training pictures."""
