@@ -31,6 +31,9 @@ def generate_launch_description() -> LaunchDescription:
             'image', default_value='image',
             description='Topic of the images; compressed ones are expected at <image>/compressed.'),
         DeclareLaunchArgument(
+            'events', default_value='events',
+            description='Topic of the event camera, if input_type is events.'),
+        DeclareLaunchArgument(
             'camera_info', default_value='camera_info',
             description='Topic of the calibration, which markers need.'),
         DeclareLaunchArgument(
@@ -72,8 +75,8 @@ def detector(context) -> list:
         parameters=[
             LaunchConfiguration('params_file'),
             {'use_sim_time': ParameterValue(LaunchConfiguration('use_sim_time')), **given}],
-        remappings=[('image', LaunchConfiguration('image')),
-                    ('camera_info', LaunchConfiguration('camera_info'))],
+        remappings=[(name, LaunchConfiguration(name))
+                    for name in ('image', 'events', 'camera_info')],
         ros_arguments=['--log-level', LaunchConfiguration('log_level')],
         output='screen',
         emulate_tty=True,

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""
+r"""
 Play a bag, a video or pictures to the detector, on simulated time.
 
     ros2 launch snn_detector_ros replay.launch.py input:=recording/ image:=/camera/image_raw
     ros2 launch snn_detector_ros replay.launch.py input:=street.mp4 rviz:=true
+    ros2 launch snn_detector_ros replay.launch.py input:=recording/ input_type:=events \
+        events:=/event_camera/events
 
 The arguments of detector.launch.py are understood too.
 """

@@ -32,6 +32,7 @@ ENCODERS: dict[str, tuple[Callable[[list[Event]], bytes], bool]] = {
     'libcaer_cmp': (lambda events: encode.libcaer_cmp(events, BASE), True),
     'mono': (lambda events: encode.mono(events, BASE), True),
     'dat': (encode.dat, False),
+    'event_array': (encode.event_array, True),
 }
 
 

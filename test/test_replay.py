@@ -6,10 +6,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import media_files
+import numpy as np
 import pytest
 from network_builder import small_detector
 
 from snn_detector_ros.cli.bag_frames import BagFrames
+from snn_detector_ros.cli.event_bag_frames import EventBagFrames
 from snn_detector_ros.cli.main import main
 from snn_detector_ros.media.sources import VideoFile
 from snn_detector_ros.network.model_file import save
@@ -58,6 +60,27 @@ def test_bag_frames_are_those_recorded(tmp_path):
     assert [frame.time for frame in frames] == pytest.approx([0, 0.02, 0.04, 0.06, 0.08])
 
 
+def test_bag_of_events_gives_a_video_of_its_windows(tmp_path, capsys, model, shared_data):
+    bag = shared_data / 'events' / 'evt3_bag'
+    assert replay(model, bag, tmp_path, '--window', '100', '--representation', 'histogram') == 0
+    # Sensor time 7.14 s to 9.22 s: the windows that end at 7.2 s, 7.3 s ... 9.2 s.
+    assert len(list(VideoFile(tmp_path / 'evt3_bag.mp4'))) == 21
+    printed = capsys.readouterr().out
+    assert 'frames         21' in printed
+    assert 'events         343474 in 517 packets\n' in printed
+
+
+def test_event_frames_come_at_the_times_of_their_windows(shared_data):
+    source = EventBagFrames(
+        shared_data / 'events' / 'evt3_bag', window=50.0, representation='last_event')
+    frames = list(source)
+    assert [frame.image.shape for frame in frames] == [(480, 640, 3)] * 42
+    assert {0, 127, 255} == set(np.unique(frames[5].image))
+    # 4.4 ms: see the stamps of the recording in test_events_stream.py.
+    assert [frame.time for frame in frames] == pytest.approx(
+        [0.05 * index for index in range(42)], abs=0.0044)
+
+
 def test_truncated_video_is_replayed_as_far_as_it_goes(tmp_path, capsys, model):
     whole = media_files.write_video(tmp_path / 'v.avi', frames=40).read_bytes()
     cut = tmp_path / 'cut.avi'
@@ -72,6 +95,7 @@ def test_truncated_video_is_replayed_as_far_as_it_goes(tmp_path, capsys, model):
     ('missing.mp4', (), 'missing.mp4 does not exist'),
     ('v.avi', ('--frames', '-1'), '--frames must be 0 or more'),
     ('v.avi', ('--rate', '0'), '--rate above 0'),
+    ('v.avi', ('--window', '0'), '--window 0 must be 1 to 10000 ms'),
 ])
 def test_what_cannot_work_is_one_sentence(tmp_path, capsys, model, source, options, message):
     media_files.write_video(tmp_path / 'v.avi')

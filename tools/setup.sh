@@ -23,7 +23,7 @@ readonly GOAL="${1:-}"
 VENV="$(realpath -ms "${VENV:-.venv}")"
 export VENV PIP_DISABLE_PIP_VERSION_CHECK=1
 readonly STAMPS="$VENV/.stamps" CONSTRAINTS=requirements/ros.txt
-readonly MESSAGES=(interfaces/vision_msgs interfaces/event_camera_msgs)
+readonly MESSAGES=(interfaces/vision_msgs interfaces/event_camera_msgs interfaces/dvs_msgs)
 
 say() { printf '==> %s\n' "$*"; }
 

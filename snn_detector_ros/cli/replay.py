@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-``snn-detector replay``: the detector on a video, a folder of pictures or a bag, without ROS.
+``snn-detector replay``: the detector on a video, pictures or a bag, of events too, without ROS.
 
 The way of a frame and its stage timers are those of the node, so the difference between this table
 and the node's is the cost of ROS.
@@ -19,12 +19,14 @@ import numpy as np
 from tqdm import tqdm
 
 from snn_detector_ros.cli.bag_frames import BagFrames
+from snn_detector_ros.cli.event_bag_frames import EventBagFrames
 from snn_detector_ros.cli.run_tables import firing_table, latency_table
 from snn_detector_ros.detection.detector import STAGES, Detector
 from snn_detector_ros.detection.recording import AnnotatedVideo
 from snn_detector_ros.engines.statistics import FiringStatistics, mean_firing
 from snn_detector_ros.errors import ConfigurationError
-from snn_detector_ros.media.bags import is_bag
+from snn_detector_ros.events.frames import REPRESENTATIONS
+from snn_detector_ros.media.bags import Bag, is_bag
 from snn_detector_ros.media.sources import Frame, FrameSource, TruncatedSourceError, open_source
 
 
@@ -44,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--frames', type=int, default=0, metavar='N', help='0 takes all')
     parser.add_argument(
         '--rate', type=float, metavar='HZ', help='of the video; default: that of the input')
+    parser.add_argument(
+        '--window', type=float, default=50.0, metavar='MS',
+        help='of the events of a bag: time of a picture; default: %(default)s')
+    parser.add_argument(
+        '--representation', choices=list(REPRESENTATIONS), default='last_event',
+        help='how it is drawn; default: %(default)s')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.frames < 0 or (args.rate is not None and not 0 < args.rate <= 1000):
         raise ConfigurationError('--frames must be 0 or more, --rate above 0 and at most 1000 Hz')
+    if not 1 <= args.window <= 10_000:
+        raise ConfigurationError(f'--window {args.window:g} must be 1 to 10000 ms')
     source = _open(args)
     detector = Detector(args.model, engine=args.engine, threads=args.threads,
                         score_threshold=args.score)
@@ -73,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     finally:
         video.close()
     print(replay)
+    if isinstance(source, EventBagFrames):
+        print(source.summary())
     print(f'video          {path}')
     return 0
 
@@ -133,7 +145,12 @@ class Replay:
 
 def _open(args: argparse.Namespace) -> FrameSource:
     path = Path(args.input)
-    return BagFrames(path) if is_bag(path) else open_source(args.input, rate=args.rate)
+    if not is_bag(path):
+        return open_source(args.input, rate=args.rate)
+    bag = Bag(path)
+    if bag.has_images or not bag.has_events:
+        return BagFrames(path)
+    return EventBagFrames(path, window=args.window, representation=args.representation)
 
 
 def _stem(text: str) -> str:

@@ -2,8 +2,10 @@
 """Event cameras: decoders of their encodings, recordings, windows and pictures of events."""
 
 from snn_detector_ros.events.decoder import EventDecoder
-from snn_detector_ros.events.errors import EventError
+from snn_detector_ros.events.errors import BadPacketError, EventError
 from snn_detector_ros.events.factory import DECODERS, DecoderFactory, create_decoder
+from snn_detector_ros.events.frames import event_frames
+from snn_detector_ros.events.packets import EventPacket, read_event_array, read_event_packet
 from snn_detector_ros.events.recording import EventRecording
 from snn_detector_ros.events.representations import (
     last_event_frame,
@@ -11,12 +13,14 @@ from snn_detector_ros.events.representations import (
     time_surface,
     voxel_grid,
 )
+from snn_detector_ros.events.stream import EventStream, StampedWindow
 from snn_detector_ros.events.types import EVENT, TRIGGER, DecoderCounters, Events
 from snn_detector_ros.events.windows import CountWindows, EventWindows, TimeWindows, Window
 
 __all__ = [
-    'DECODERS', 'EVENT', 'TRIGGER', 'CountWindows', 'DecoderCounters', 'DecoderFactory',
-    'EventDecoder', 'EventError', 'EventRecording', 'EventWindows', 'Events', 'TimeWindows',
-    'Window', 'create_decoder', 'last_event_frame', 'signed_histogram', 'time_surface',
-    'voxel_grid',
+    'DECODERS', 'EVENT', 'TRIGGER', 'BadPacketError', 'CountWindows', 'DecoderCounters',
+    'DecoderFactory', 'EventDecoder', 'EventError', 'EventPacket', 'EventRecording', 'EventStream',
+    'EventWindows', 'Events', 'StampedWindow', 'TimeWindows', 'Window', 'create_decoder',
+    'event_frames', 'last_event_frame', 'read_event_array', 'read_event_packet',
+    'signed_histogram', 'time_surface', 'voxel_grid',
 ]

@@ -5,7 +5,12 @@ from __future__ import annotations
 
 from snn_detector_ros.events.decoder import EventDecoder
 from snn_detector_ros.events.errors import EventError
-from snn_detector_ros.events.record_decoders import DatDecoder, LibcaerDecoder, MonoDecoder
+from snn_detector_ros.events.record_decoders import (
+    DatDecoder,
+    EventArrayDecoder,
+    LibcaerDecoder,
+    MonoDecoder,
+)
 from snn_detector_ros.events.word_decoders import (
     Evt2Decoder,
     Evt3Decoder,
@@ -17,7 +22,7 @@ from snn_detector_ros.events.word_decoders import (
 #: All decoders, by encoding.
 DECODERS: dict[str, type[EventDecoder]] = {decoder.encoding: decoder for decoder in (
     Evt3Decoder, Evt2Decoder, Evt21Decoder, Evt21LegacyDecoder, LibcaerDecoder, LibcaerCmpDecoder,
-    MonoDecoder, DatDecoder)}
+    MonoDecoder, DatDecoder, EventArrayDecoder)}
 #: Streams that a factory keeps apart; a topic has one.
 MOST_STREAMS = 8
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoders of streams whose events are records of one size: libcaer, mono and Prophesee's DAT."""
+"""Decoders of streams of records of one size: libcaer, mono, Prophesee DAT, arrays of events."""
 
 from __future__ import annotations
 
@@ -70,3 +70,25 @@ class DatDecoder(EventDecoder):
             address & 0x3fff, address >> 14 & 0x3fff, address >> 28 & 1, origin + low,
             self._registers,
         ), NO_TRIGGERS
+
+
+class EventArrayDecoder(EventDecoder):
+    """
+    The events of a `dvs_msgs/EventArray` as they lie in the message, 16 bytes each.
+
+    A name of ours, not of `EventPacket`; see :func:`.packets.read_event_array`. Times are absolute.
+    """
+
+    encoding = 'event_array'
+    word_size = 16
+    timed_by_packet = True
+
+    _RECORD = np.dtype({
+        'names': ['x', 'y', 'sec', 'nanosec', 'p'], 'formats': ['<u2', '<u2', '<i4', '<u4', 'u1'],
+        'offsets': [0, 2, 6, 10, 14], 'itemsize': 16})
+
+    def _decode_words(self, words: memoryview, time_base: int) -> tuple[Events, Events]:
+        records = np.frombuffer(words, self._RECORD)
+        t = records['sec'].astype(np.int64) * 1_000_000 + records['nanosec'] // 1000
+        return select_events(
+            records['x'], records['y'], records['p'] != 0, t, self._registers), NO_TRIGGERS

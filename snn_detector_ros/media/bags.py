@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from snn_detector_ros.errors import MissingDependencyError
+from snn_detector_ros.events.packets import EVENT_ARRAY_TYPE, EVENT_PACKET_TYPE
 from snn_detector_ros.media.sources import SourceError
 
 IMAGE_TYPE = 'sensor_msgs/msg/Image'
@@ -66,17 +67,38 @@ class Bag:
         self.topics = {topic: kind for topic, kind in recorded.items()
                        if not topics or topic in topics}
 
+    @property
+    def has_images(self) -> bool:
+        """Whether one of the topics holds images."""
+        return not {IMAGE_TYPE, COMPRESSED_IMAGE_TYPE}.isdisjoint(self.topics.values())
+
+    @property
+    def has_events(self) -> bool:
+        """Whether one of the topics is that of an event camera."""
+        return not {EVENT_PACKET_TYPE, EVENT_ARRAY_TYPE}.isdisjoint(self.topics.values())
+
     def image_topic(self) -> tuple[str, str]:
         """
         Return name and type of the first image topic.
 
         :raises SourceError: if the bag holds no images.
         """
-        for kind in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE):
+        return self._first_topic('images', (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE))
+
+    def event_topic(self) -> tuple[str, str]:
+        """
+        Return name and type of the first topic of an event camera.
+
+        :raises SourceError: if the bag holds neither packets nor arrays of events.
+        """
+        return self._first_topic('events', (EVENT_PACKET_TYPE, EVENT_ARRAY_TYPE))
+
+    def _first_topic(self, what: str, kinds: Sequence[str]) -> tuple[str, str]:
+        for kind in kinds:
             for topic, recorded in self.topics.items():
                 if recorded == kind:
                     return topic, kind
-        raise SourceError(f'{self._path} holds no images, only {", ".join(self.topics.values())}')
+        raise SourceError(f'{self._path} holds no {what}, only {", ".join(self.topics.values())}')
 
     def messages(self) -> Iterator[BagMessage]:
         """

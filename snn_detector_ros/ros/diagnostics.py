@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What the node says about itself on `/diagnostics`: four statuses, each with its own level.
+What the node says about itself on `/diagnostics`: statuses, each with its own level.
 
 `model` (what runs), `input` (what comes in, what is lost and why), `latency` (by stage and in sum)
-and `spikes` (firing rates and estimated energy). Names, units and levels: see docs/node.md.
+and `spikes` (firing rates and estimated energy); with an event camera also `events`. Names, units
+and levels: see docs/node.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import IntEnum
+from dataclasses import dataclass
 
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray
 
 from snn_detector_ros.detection.detector import Detector
 from snn_detector_ros.engines.statistics import ENERGY_PER_AC, ENERGY_PER_MAC
 from snn_detector_ros.ros import monitor
+from snn_detector_ros.ros.event_diagnostics import event_status
 from snn_detector_ros.ros.monitor import Report
 from snn_detector_ros.ros.parameters import Settings
+from snn_detector_ros.ros.status import Level, Status
 
 #: Share of images lost in transport that is worth a warning: one or two of a second's may come too
 #: close together for a busy machine.
@@ -28,47 +30,14 @@ LOSS_WARNING = 0.1
 LOSS_OF_TRANSPORT = 0.2
 #: Fast DDS's shared-memory segment, unless a profile enlarges it.
 DEFAULT_SEGMENT_BYTES = 512 << 10
+#: What arrives, by `input_type`.
+_NAMES = {'image': 'image', 'events': 'event packet'}
 _TRANSPORT_REMEDY = (
     'images over 0.5 MB need a larger shared-memory segment: start the publisher (camera driver, '
     'player) with FASTRTPS_DEFAULT_PROFILES_FILE and FASTDDS_DEFAULT_PROFILES_FILE set to '
     'config/fastdds_large_images.xml of this package, or publish image/compressed')
 _LOAD_REMEDY = (
     'they arrived faster than this process got to run; lower the rate or the load of the machine')
-
-
-class Level(IntEnum):
-    """Levels of a status, the worst last."""
-
-    OK = 0
-    WARN = 1
-    ERROR = 2
-
-
-@dataclass
-class Status:
-    """
-    One status: complaints raise its level and come first in its message.
-
-    :param message: what is said if there is nothing to complain about.
-    """
-
-    name: str
-    message: str
-    level: Level = Level.OK
-    complaints: list[str] = field(default_factory=list)
-    values: dict[str, str] = field(default_factory=dict)
-
-    def complain(self, level: Level, complaint: str) -> None:
-        """Add a complaint."""
-        self.level = max(self.level, level)
-        self.complaints.append(complaint)
-
-    def message_for(self, node: str, hardware: str) -> DiagnosticStatus:
-        """Return the status as a message."""
-        return DiagnosticStatus(
-            level=bytes([self.level]), name=f'{node}: {self.name}', hardware_id=hardware,
-            message='; '.join(self.complaints) or self.message,
-            values=[KeyValue(key=key, value=value) for key, value in self.values.items()])
 
 
 @dataclass(frozen=True)
@@ -80,10 +49,11 @@ class Condition:
     :param detector: None while no network is loaded.
     :param model_problem: why no network is loaded; empty if one is, or none was asked for.
     :param refusal: why the last refused parameter was refused.
-    :param sources: topic of each image subscription, and its number of publishers.
+    :param sources: topic of each subscription, and its number of publishers.
     :param image_bytes: size of the last image.
+    :param input_problem: why what is published cannot be received; empty if it can.
     :param mismatches: see :func:`.endpoints.mismatches`.
-    :param silence: seconds without an image.
+    :param silence: seconds without an image or packet.
     :param sim_time: whether the clock of the node follows `/clock`.
     """
 
@@ -95,6 +65,7 @@ class Condition:
     refusal: str
     sources: dict[str, int]
     image_bytes: int
+    input_problem: str
     mismatches: list[str]
     silence: float
     sim_time: bool
@@ -107,10 +78,11 @@ def diagnostics(node: str, stamp: Time, condition: Condition, report: Report) ->
     message = DiagnosticArray()
     message.header.stamp = stamp
     hardware = condition.detector.model_name if condition.detector else ''
-    message.status = [
-        status.message_for(node, hardware) for status in (
-            _model(condition, report), _input(condition, report), _latency(condition, report),
-            _spikes(condition, report))]
+    statuses = [_model(condition, report), _input(condition, report), _latency(condition, report),
+                _spikes(condition, report)]
+    if condition.settings.input_type == 'events':
+        statuses.append(event_status(condition.settings, report))
+    message.status = [status.message_for(node, hardware) for status in statuses]
     return message
 
 
@@ -140,9 +112,12 @@ def _model(condition: Condition, report: Report) -> Status:
 
 
 def _input(condition: Condition, report: Report) -> Status:
-    status = Status('input', 'images arrive' if report.recent[monitor.RECEIVED] else 'idle')
+    name = _NAMES[condition.settings.input_type]
+    status = Status('input', f'{name}s arrive' if report.recent[monitor.RECEIVED] else 'idle')
     if condition.state == 'active':
         _complain_about_silence(status, condition)
+    if condition.input_problem:
+        status.complain(Level.WARN, condition.input_problem)
     for mismatch in condition.mismatches:
         status.complain(Level.WARN, f'incompatible QoS: {mismatch}')
     _complain_about_images(status, condition, report)
@@ -152,7 +127,7 @@ def _input(condition: Condition, report: Report) -> Status:
         'received (Hz)': f'{report.rate(monitor.RECEIVED):.2f}',
         'processed (Hz)': f'{report.rate(monitor.PROCESSED):.2f}',
         'dropped (Hz)': f'{report.rate(monitor.DROPPED):.2f}',
-        'seconds without an image': f'{condition.silence:.1f}',
+        f'seconds without an {name}': f'{condition.silence:.1f}',
         'clock': 'simulated, by /clock' if condition.sim_time else 'system',
         'cv_bridge': condition.cv_bridge,
         **{f'publishers of {topic}': str(count) for topic, count in condition.sources.items()},
@@ -172,7 +147,8 @@ def _complain_about_silence(status: Status, condition: Condition) -> None:
         f'{topic} has {count or "no"} publisher{"s" * (count != 1)}'
         for topic, count in condition.sources.items())
     status.complain(
-        Level.ERROR, f'no image for {condition.silence:.0f} s; {publishers}')
+        Level.ERROR, f'no {_NAMES[condition.settings.input_type]} for {condition.silence:.0f} s; '
+        f'{publishers}')
 
 
 def _complain_about_images(status: Status, condition: Condition, report: Report) -> None:
@@ -182,11 +158,12 @@ def _complain_about_images(status: Status, condition: Condition, report: Report)
             status.complain(Level.ERROR, f'{times}x {event}')
         elif event.startswith((monitor.BAD_IMAGE, monitor.FAILED)):
             status.complain(Level.WARN, f'{times}x {event}')
+    name = _NAMES[condition.settings.input_type]
     if recent[monitor.TOO_OLD] and not recent[monitor.PROCESSED]:
-        status.complain(Level.WARN, 'all images were older than max_age')
+        status.complain(Level.WARN, f'all {name}s were older than max_age')
     if recent[monitor.ZERO_STAMPS]:
         status.complain(
-            Level.WARN, 'images without a stamp: stamped at reception, so age is unknown')
+            Level.WARN, f'{name}s without a stamp: stamped at reception, so age is unknown')
     lost = recent[monitor.LOST_IN_TRANSPORT]
     sent = lost + recent[monitor.RECEIVED]
     if lost > LOSS_WARNING * sent:

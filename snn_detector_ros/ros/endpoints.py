@@ -23,6 +23,8 @@ from rclpy.qos import (
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 IMAGES_IN = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+#: Packets belong together, so that none may be left out: a second's, as drivers keep them.
+EVENTS_IN = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
 RESULTS = QoSProfile(depth=10)
 PICTURES_OUT = QoSProfile(depth=1)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

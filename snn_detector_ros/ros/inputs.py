@@ -12,9 +12,10 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
 from snn_detector_ros.ros import endpoints, monitor
+from snn_detector_ros.ros.frames import Frame, ImageFrame
 from snn_detector_ros.ros.monitor import Monitor
+from snn_detector_ros.ros.parameters import Settings
 from snn_detector_ros.ros.transport_loss import TransportLoss
-from snn_detector_ros.ros.worker import Frame
 
 _TYPES = {'raw': Image, 'compressed': CompressedImage}
 
@@ -27,12 +28,20 @@ class Inputs:
     only while somebody listens: so the compressed topic is left alone while there is a raw one.
 
     :param submit: takes each frame; called in the executor's thread.
+    :param settings: gives the settings of the moment.
     """
 
-    def __init__(self, node: Node, monitor: Monitor, submit: Callable[[Frame], None]) -> None:
+    #: Why what is published cannot be received: images always can.
+    problem = ''
+
+    def __init__(
+        self, node: Node, monitor: Monitor, submit: Callable[[Frame], None],
+        *, settings: Callable[[], Settings],
+    ) -> None:
         self._node = node
         self._monitor = monitor
         self._submit = submit
+        self._settings = settings
         self._loss = TransportLoss()
         self._subscriptions: dict[str, Subscription] = {}
         self._publishers: dict[str, int] = {}
@@ -46,12 +55,9 @@ class Inputs:
         """Number of publishers of each topic that is subscribed to."""
         return {self._topics[kind]: self._publishers[kind] for kind in self._subscriptions}
 
-    def follow_publishers(self, transport: str) -> None:
-        """
-        Subscribe to what is published.
-
-        :param transport: 'raw', 'compressed', or 'auto' for compressed only where nothing is raw.
-        """
+    def follow_publishers(self) -> None:
+        """Subscribe to what is published, as `image_transport` says."""
+        transport = self._settings().image_transport
         self._publishers = {
             kind: self._node.count_publishers(topic) for kind, topic in self._topics.items()}
         if transport == 'auto':
@@ -62,6 +68,10 @@ class Inputs:
             self._node.destroy_subscription(self._subscriptions.pop(kind))
         for kind in wanted - self._subscriptions.keys():
             self._subscriptions[kind] = self._subscribe(kind)
+
+    def restart(self) -> None:
+        """Begin anew: the clock of the node has jumped."""
+        self._loss.forget()
 
     def destroy(self) -> None:
         """Give all subscriptions back."""
@@ -80,6 +90,7 @@ class Inputs:
             qos_overriding_options=endpoints.overridable())
 
     def _receive(self, kind: str, message: Any, information: dict[str, Any]) -> None:
+        self._monitor.arrived()
         self._monitor.count(monitor.RECEIVED)
         self.image_bytes = len(message.data)
         self._count_lost(kind, information)
@@ -88,8 +99,8 @@ class Inputs:
             self._monitor.count(monitor.ZERO_STAMPS)
             message.header.stamp = self._node.get_clock().now().to_msg()
         # Middlewares that do not know a time say 0.
-        self._submit(Frame(message, information.get('source_timestamp', 0),
-                           information.get('received_timestamp', 0) or time.time_ns()))
+        self._submit(ImageFrame(message, information.get('source_timestamp', 0),
+                                information.get('received_timestamp', 0) or time.time_ns()))
 
     def _count_lost(self, kind: str, information: dict[str, Any]) -> None:
         number = information.get('publication_sequence_number')

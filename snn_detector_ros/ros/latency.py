@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Where the time of a frame goes, as percentiles over the last frames.
+Where the time of a frame goes, as percentiles over the last frames (or packets).
 
 All values are milliseconds. Stages follow a frame from the camera driver to the subscriber:
 
 | stage | from | to |
 |---|---|---|
 | `transport` | the publisher hands the image over | the middleware here has received it |
-| `wait` | received | the worker takes it |
-| `convert` | taken | pixels of the message at hand (decoded, if compressed) |
+| `decode` | the bytes of a packet of events | its events, cut into windows |
+| `window` | the end of a window of events, as stamped | it is closed |
+| `wait` | received, or closed | the worker takes it |
+| `convert` | taken | pixels at hand (decoded, if compressed; drawn, if events) |
 | `preprocess` | pixels | letterboxed input of the network |
 | `inference` | input | membranes of the readouts |
 | `postprocess` | membranes | boxes in source pixels |
 | `publish` | boxes | detections handed to the middleware |
+
+With events, `transport` and `decode` are those of packets; `window`, like `age`, needs clocks that
+agree.
 
 Two sums: `compute` is taken to published, on a monotonic clock; `age` is the stamp of the image to
 published, on the clock of the node, and so needs a camera whose clock agrees.
@@ -26,7 +31,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STAGES = ('transport', 'wait', 'convert', 'preprocess', 'inference', 'postprocess', 'publish')
+STAGES = ('transport', 'decode', 'window', 'wait', 'convert', 'preprocess', 'inference',
+          'postprocess', 'publish')
 SUMS = ('compute', 'age')
 
 #: Frames that percentiles are taken over.

@@ -2,8 +2,8 @@
 """
 What the node knows about its own work: counts, times and spikes, from both of its threads.
 
-Every received image ends up in exactly one event: :data:`PROCESSED`, or one that opens with
-:data:`DROPPED`.
+Every received image, or closed window of events, ends up in exactly one event: :data:`PROCESSED`,
+or one that opens with :data:`DROPPED`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ TOO_OLD = DROPPED + 'older than max_age'
 BAD_IMAGE = DROPPED + 'bad image, '
 FAILED = DROPPED + 'detector failed, '
 CRASHED = DROPPED + 'unexpected error, '
+#: Opens the name of each cause for which a packet of events was not decoded.
+BAD_PACKET = 'bad packets: '
+#: Follows it where nobody expected the error.
+UNEXPECTED = 'unexpected error, '
+DROPPED_PACKETS = 'packets dropped before decoding'
 #: An unexpected error once the detections were out: while counting spikes or drawing.
 AFTERWARDS = 'unexpected error after detection, '
 
@@ -74,7 +79,7 @@ class Monitor:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
         self._now = now
-        self._since = self._last_image = now()
+        self._since = self._last_arrival = now()
         self._recent: Counter[str] = Counter()
         self._totals: Counter[str] = Counter()
         self._latency = LatencyRecord()
@@ -84,8 +89,21 @@ class Monitor:
         """Count an event."""
         with self._lock:
             self._recent[event] += times
-            if event == RECEIVED:
-                self._last_image = self._now()
+
+    def count_all(self, events: Counter[str]) -> None:
+        """Count several events."""
+        with self._lock:
+            self._recent.update(events)
+
+    def arrived(self) -> None:
+        """Note that an image, or a packet of events, has arrived just now."""
+        with self._lock:
+            self._last_arrival = self._now()
+
+    def timed(self, times: Mapping[str, float]) -> None:
+        """Add times of something that is not a frame; see :mod:`.latency`."""
+        with self._lock:
+            self._latency.add(times)
 
     def processed(self, times: Mapping[str, float]) -> None:
         """Count a processed frame with its times; see :mod:`.latency`."""
@@ -101,7 +119,7 @@ class Monitor:
     def reset(self, event: str | None = None) -> None:
         """Forget everything, and count an event that says why."""
         with self._lock:
-            self._since = self._last_image = self._now()
+            self._since = self._last_arrival = self._now()
             self._recent = Counter([event] if event else [])
             self._totals = Counter()
             self._latency = LatencyRecord()
@@ -109,9 +127,9 @@ class Monitor:
 
     @property
     def silence(self) -> float:
-        """Seconds since the last image, or since the last reset."""
+        """Seconds since the last image or packet, or since the last reset."""
         with self._lock:
-            return self._now() - self._last_image
+            return self._now() - self._last_arrival
 
     def report(self) -> Report:
         """Return what happened since the last report, and begin the next period."""

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The node: a managed (lifecycle) node that turns images into detections.
+The node: a managed (lifecycle) node that turns images, or events, into detections.
 
 Configure loads the network and advertises, activate subscribes and starts the worker, deactivate
-stops both, clean-up frees them. The executor's thread only receives and reports; detection runs in
-the worker's thread. A wrong model, parameter or image never ends the node.
+stops both, clean-up frees them. The executor's thread only receives and reports; events are decoded
+in a thread of their own, and detection runs in the worker's. A wrong model, parameter, image or
+packet never ends the node.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from snn_detector_ros.ros import endpoints, monitor
 from snn_detector_ros.ros.cv_bridge_adapter import ImageReader
 from snn_detector_ros.ros.descriptors import declare
 from snn_detector_ros.ros.diagnostics import Condition, diagnostics
+from snn_detector_ros.ros.event_inputs import EventInputs
+from snn_detector_ros.ros.event_worker import EventWorker
 from snn_detector_ros.ros.inputs import Inputs
 from snn_detector_ros.ros.managed_node import ManagedNode
 from snn_detector_ros.ros.monitor import Monitor
@@ -67,7 +70,7 @@ class SnnDetectorNode(ManagedNode):
         self._refusal = ''
         self._mismatches: list[str] = []
         self._outputs: Outputs | None = None
-        self._inputs: Inputs | None = None
+        self._inputs: Inputs | EventInputs | None = None
         self._worker: Worker | None = None
         self._crashes: set[str] = set()
         self._pending: tuple[Settings, Detector | None] | None = None
@@ -108,9 +111,9 @@ class SnnDetectorNode(ManagedNode):
         self._worker = Worker(
             self._current_job, self._outputs, self._monitor, clock=self.get_clock(),
             logger=self.get_logger(), on_crash=self._on_crash)
-        self._inputs = Inputs(self, self._monitor, self._worker.submit)
         try:
-            self._inputs.follow_publishers(self._settings.image_transport)
+            self._inputs = self._open_inputs(self._worker)
+            self._inputs.follow_publishers()
         except Exception as error:
             self.get_logger().error(f'cannot activate: {explain(error)}')
             self._stop()
@@ -163,6 +166,14 @@ class SnnDetectorNode(ManagedNode):
             f'network {self._version}: {detector.model_name}, {height}x{width}, {detector.code}, '
             f'engine {detector.engine_name}')
 
+    def _open_inputs(self, worker: Worker) -> Inputs | EventInputs:
+        if self._settings.input_type == 'image':
+            return Inputs(self, self._monitor, worker.submit, settings=self._current_settings)
+        decoder = EventWorker(
+            worker.submit, self._monitor, settings=self._current_settings, clock=self.get_clock(),
+            logger=self.get_logger(), on_crash=self._on_crash)
+        return EventInputs(self, self._monitor, decoder)
+
     def _publish_labels(self) -> None:
         assert self._outputs is not None and self._job is not None
         self._outputs.publish_labels(
@@ -171,6 +182,9 @@ class SnnDetectorNode(ManagedNode):
     def _current_job(self) -> Job:
         assert self._job is not None
         return self._job
+
+    def _current_settings(self) -> Settings:
+        return self._settings
 
     def _stop(self) -> None:
         if self._inputs is not None:
@@ -233,6 +247,8 @@ class SnnDetectorNode(ManagedNode):
 
     def _on_time_jump(self, jump: TimeJump) -> None:
         self._monitor.reset(monitor.TIME_JUMPS)
+        if self._inputs is not None:
+            self._inputs.restart()
 
     def _on_crash(self, error: Exception) -> None:
         """Log an unexpected error of the worker, the first of its kind with its traceback."""
@@ -244,7 +260,7 @@ class SnnDetectorNode(ManagedNode):
     def _report(self) -> None:
         """Publish diagnostics, and follow the comings and goings on our topics."""
         if self._inputs is not None:
-            self._inputs.follow_publishers(self._settings.image_transport)
+            self._inputs.follow_publishers()
         if self._outputs is not None:
             self._outputs.follow_subscribers()
         self._diagnostics.publish(diagnostics(
@@ -269,6 +285,7 @@ class SnnDetectorNode(ManagedNode):
             refusal=self._refusal,
             sources=inputs.sources if inputs else {},
             image_bytes=inputs.image_bytes if inputs else 0,
+            input_problem=inputs.problem if inputs else '',
             mismatches=self._lasting_mismatches(),
             silence=self._monitor.silence,
             sim_time=self.get_parameter('use_sim_time').value,

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from snn_detector_ros.errors import ConfigurationError
+from snn_detector_ros.events.types import EVENT
 
 T = TypeVar('T')
 
@@ -97,7 +98,7 @@ class Parameter:
         if self.choices:
             return ', '.join(f'`{choice}`' for choice in self.choices)
         if math.isfinite(self.high):
-            return f'{self.low:g} to {self.high:g}'
+            return f'{self.low:.12g} to {self.high:.12g}'
         return _TYPE_NAMES[type(self.default)]
 
 
@@ -122,7 +123,7 @@ class Settings:
         effect=Effect.RELOAD)
     engine: str = _parameter(
         'auto', 'What runs the network; auto takes the fastest engine that works here.',
-        choices=('auto', 'onnxruntime', 'simulator'), effect=Effect.RELOAD)
+        choices=('auto', 'onnxruntime', 'simulator', 'concurrent'), effect=Effect.RELOAD)
     input_size: tuple[int, int] | tuple[()] = _parameter(
         (), "Side, or [height, width], of the network's input in px; 0 takes the model's.",
         low=0, high=4096, effect=Effect.RELOAD)
@@ -144,14 +145,37 @@ class Settings:
     class_id_format: str = _parameter(
         'name', 'What `class_id` of a detection holds: the name of the class, or its index in '
         '`label_info`.', choices=('name', 'index'))
+    input_type: str = _parameter(
+        'image', 'What to look at: images, or the events of an event camera on `events`.',
+        choices=('image', 'events'), effect=Effect.START)
     image_transport: str = _parameter(
         'auto', 'Which input to take; auto takes `image/compressed` only while nobody publishes '
         '`image`.', choices=('auto', 'raw', 'compressed'))
     use_cv_bridge: str = _parameter(
         'auto', 'Read images with cv_bridge: auto only in encodings that our own table lacks.',
         choices=('auto', 'always', 'never'))
+    event_window: str = _parameter(
+        'time', 'How events are cut into pictures: by time; by count; or, every bin of time, the '
+        'latest `event_window_bins` of them.', choices=('time', 'count', 'bins'))
+    event_window_time: float = _parameter(
+        50.0, 'Time of a window, or of a bin, in ms; by count, the longest that one may take.',
+        low=1.0, high=10000.0)
+    event_window_count: int = _parameter(
+        50000, 'Events of a window that is cut by count.', low=1, high=10_000_000)
+    event_window_bins: int = _parameter(
+        5, 'Bins of a window that is cut by bins.', low=1, high=100)
+    event_patience: float = _parameter(
+        100.0, 'How long late events are waited for before a window is closed without them, in ms.',
+        low=20.0, high=10000.0)
+    event_representation: str = _parameter(
+        'last_event', 'How a window is drawn: the last event of each pixel, a signed histogram, or '
+        'a surface that fades with time.', choices=('last_event', 'histogram', 'time_surface'))
+    event_budget: int = _parameter(
+        64, 'Most memory of packets that wait to be decoded, and as much again of events that wait '
+        'for their window, in MiB; beyond it the oldest are dropped.', low=1, high=4096)
     max_age: float = _parameter(
-        0.0, 'Drop images whose stamp is older than this, in s; 0 takes all.', low=0.0, high=3600.0)
+        0.0, 'Drop images, or windows of events, whose stamp is older than this, in s; 0 takes '
+        'all.', low=0.0, high=3600.0)
     debug_image_rate: float = _parameter(
         15.0, 'Most debug images per second; they are drawn only while subscribed.',
         low=0.1, high=1000.0)
@@ -162,8 +186,8 @@ class Settings:
         100.0, 'Diagnostics warn if the 95th percentile of compute time exceeds this, in ms.',
         low=0.1, high=60000.0)
     input_timeout: float = _parameter(
-        5.0, 'Diagnostics report an error after this long without an image while active, in s.',
-        low=0.1, high=3600.0)
+        5.0, 'Diagnostics report an error after this long without an image or a packet of events '
+        'while active, in s.', low=0.1, high=3600.0)
     diagnostics_period: float = _parameter(
         1.0, 'Time between two diagnostic reports, in s.', low=0.1, high=60.0, effect=Effect.START)
     autostart: bool = _parameter(
@@ -182,8 +206,18 @@ class Settings:
         :param values: new value of each parameter to change, as ROS or YAML carries it.
         :raises ConfigurationError: if a value is not allowed.
         """
-        return dataclasses.replace(
+        settings = dataclasses.replace(
             self, **{name: PARAMETERS[name].check(value) for name, value in values.items()})
+        if settings.event_window_count > settings.most_events:
+            raise ConfigurationError(
+                f'`event_window_count` is {settings.event_window_count}: `event_budget` of '
+                f'{settings.event_budget} MiB holds {settings.most_events} events')
+        return settings
+
+    @property
+    def most_events(self) -> int:
+        """Events that the budget holds."""
+        return (self.event_budget << 20) // EVENT.itemsize
 
     def needs_reload(self, other: Settings) -> bool:
         """Return whether going to other settings takes a network loaded anew."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that takes the newest image and makes detections of it."""
+"""The thread that takes the newest image, or window of events, and makes detections of it."""
 
 from __future__ import annotations
 
@@ -7,38 +7,22 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from rclpy.clock import Clock
-from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from snn_detector_ros.detection.detector import Detector
 from snn_detector_ros.detection.types import Detections
 from snn_detector_ros.errors import SnnDetectorError
 from snn_detector_ros.ros import monitor
-from snn_detector_ros.ros.compressed_images import read_compressed_image
 from snn_detector_ros.ros.cv_bridge_adapter import ImageReader
+from snn_detector_ros.ros.frames import Frame
 from snn_detector_ros.ros.images import Picture, UnreadableImageError
 from snn_detector_ros.ros.mailbox import Mailbox
 from snn_detector_ros.ros.monitor import Monitor
 from snn_detector_ros.ros.outputs import Outputs
 from snn_detector_ros.ros.parameters import Settings
-
-
-@dataclass(frozen=True)
-class Frame:
-    """
-    An image that arrived.
-
-    :param message: `sensor_msgs/Image` or `CompressedImage`, with a stamp.
-    :param sent: when it was published, system time of the publisher in ns; 0 if unknown.
-    :param received: when the middleware received it, system time in ns.
-    """
-
-    message: Any
-    sent: int
-    received: int
 
 
 @dataclass(frozen=True)
@@ -127,10 +111,10 @@ class Worker:
         """Publish the detections of an image and the times that they took."""
         stamps = [time.perf_counter()]
         wait = (time.time_ns() - frame.received) / 1e6
-        header, settings, detector = frame.message.header, job.settings, job.detector
+        header, settings, detector = frame.header, job.settings, job.detector
         if settings.max_age > 0 and self._age(header) > 1e3 * settings.max_age:
             raise _TooOldError
-        picture = _read(frame.message, job.reader)
+        picture = frame.read(settings, job.reader)
         stamps.append(time.perf_counter())
         detector.score_threshold = settings.score_threshold
         detector.iou_threshold = settings.iou_threshold
@@ -160,8 +144,7 @@ class Worker:
         firing = job.detector.firing()
         if firing is not None:
             self._monitor.fired(firing)
-        self._outputs.publish_drawings(
-            detections, picture, frame.message.header, job.settings)
+        self._outputs.publish_drawings(detections, picture, frame.header, job.settings)
 
     def _age(self, header: Header) -> float:
         """Return the age of an image on the clock of the node, in ms."""
@@ -171,9 +154,3 @@ class Worker:
 
 class _TooOldError(Exception):
     """The image is older than `max_age`."""
-
-
-def _read(message: Any, reader: ImageReader) -> Picture:
-    if isinstance(message, CompressedImage):
-        return read_compressed_image(message)
-    return reader.read(message)

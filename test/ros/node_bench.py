@@ -33,10 +33,15 @@ class Bench:
         self._nodes: list[Any] = [self.probe]
         self._publishers: dict[str, Any] = {}
 
-    def start(self, *, make_detector: Any = None, **parameters: Any) -> Any:
+    def start(
+        self, *, make_detector: Any = None, remap: dict[str, str] | None = None, **parameters: Any
+    ) -> Any:
         """Start a node with some parameters; by default it reports five times a second."""
         values = {'diagnostics_period': 0.2, **parameters}
         options: dict[str, Any] = {} if make_detector is None else {'make_detector': make_detector}
+        if remap:
+            options['cli_args'] = ['--ros-args', *(
+                part for name, topic in remap.items() for part in ('-r', f'{name}:={topic}'))]
         node = SnnDetectorNode(**options, parameter_overrides=[
             Parameter(name, value=value) for name, value in values.items()])
         self._nodes.append(node)

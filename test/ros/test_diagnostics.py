@@ -11,6 +11,7 @@ pytest.importorskip('rclpy')
 from builtin_interfaces.msg import Time
 
 from snn_detector_ros.engines.statistics import FiringStatistics
+from snn_detector_ros.events import stream
 from snn_detector_ros.ros import monitor
 from snn_detector_ros.ros.diagnostics import Condition, diagnostics
 from snn_detector_ros.ros.latency import WINDOW, LatencyRecord
@@ -21,8 +22,8 @@ from snn_detector_ros.ros.transport_loss import TransportLoss
 OK, WARN, ERROR = b'\x00', b'\x01', b'\x02'
 ACTIVE = Condition(
     state='active', settings=Settings(), detector=None, version=1, model_problem='', refusal='',
-    sources={'/image': 1}, image_bytes=1 << 20, mismatches=[], silence=0.1, sim_time=False,
-    cv_bridge='not used', marker_problem='')
+    sources={'/image': 1}, image_bytes=1 << 20, input_problem='', mismatches=[], silence=0.1,
+    sim_time=False, cv_bridge='not used', marker_problem='')
 
 
 @pytest.fixture
@@ -205,6 +206,50 @@ def test_a_missed_budget_is_a_warning(record):
     level, message, values = status(record, 'latency')
     assert level == WARN and 'exceeds the budget of 100.0 ms' in message
     assert values['compute max (ms)'] == '200.000' and values['age p50 (ms)'] == '500.000'
+
+
+# Events ------------------------------------------------------------------------------------------
+
+EVENTS = Settings().changed({'input_type': 'events'})
+
+
+def test_events_have_a_status_of_their_own(record, clock):
+    assert stream.EVENTS not in record.report().totals
+    record.count(stream.EVENTS, 5000)
+    record.timed({'decode': 0.25, 'window': 12.0})
+    clock[0] += 2
+    level, message, values = status(record, 'events', settings=EVENTS)
+    assert (level, message, values['events (1/s)']) == (OK, '2500 events/s', '2500')
+    assert values['decode time p95 (ms)'] == '0.250' and values['window age max (ms)'] == '12.000'
+    assert status(record, 'input', settings=EVENTS, silence=9.0)[1].startswith(
+        'no event packet for 9 s')
+
+
+@pytest.mark.parametrize('event, level', [
+    (stream.LOST_PACKETS, WARN), (monitor.DROPPED_PACKETS, WARN), (stream.DROPPED_EVENTS, WARN),
+    (stream.LATE_EVENTS, WARN), (stream.TIME_JUMPED, WARN), (stream.OUT_OF_RANGE, WARN),
+    (stream.UNKNOWN_WORDS, WARN), (stream.COLD_START, OK), (stream.SKIPPED_WINDOWS, OK),
+    (monitor.BAD_PACKET + 'unknown encoding', WARN),
+    (monitor.BAD_PACKET + monitor.UNEXPECTED + 'KeyError', ERROR)])
+def test_levels_of_what_happens_to_events(record, event, level):
+    record.count(event)
+    found, message, values = status(record, 'events', settings=EVENTS)
+    assert found == level
+    assert values[event] == '1'
+    assert level == OK or f'1 {event}' in message or f'1x {event}' in message
+    assert status(record, 'events', settings=EVENTS)[0] == OK, 'a complaint lasts one period'
+
+
+@pytest.mark.parametrize('event', [stream.OUT_OF_RANGE, stream.UNKNOWN_WORDS])
+def test_a_few_skipped_events_are_only_counted(record, event):
+    record.count(stream.EVENTS, 1000)
+    record.count(event, 10)
+    assert status(record, 'events', settings=EVENTS)[0] == OK
+
+
+def test_a_message_that_is_not_installed_is_a_warning(record):
+    level, message, _ = status(record, 'input', input_problem='dvs_msgs is not installed')
+    assert (level, message) == (WARN, 'dvs_msgs is not installed')
 
 
 def test_energy_is_given_with_its_constants(record):

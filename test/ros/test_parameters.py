@@ -10,6 +10,7 @@ import yaml
 
 from snn_detector_ros.engines.select import ENGINES
 from snn_detector_ros.errors import ConfigurationError
+from snn_detector_ros.events.frames import REPRESENTATIONS
 from snn_detector_ros.ros.parameters import PARAMETERS, Settings, markdown_table, yaml_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -53,6 +54,19 @@ def test_only_what_the_network_is_made_of_needs_a_reload():
 
 def test_the_engines_are_those_that_exist():
     assert set(PARAMETERS['engine'].choices) == set(ENGINES)
+
+
+def test_the_representations_are_those_that_exist():
+    assert set(PARAMETERS['event_representation'].choices) == set(REPRESENTATIONS)
+
+
+def test_a_window_by_count_must_fit_the_budget():
+    changed = Settings().changed({'event_budget': 1, 'event_window_count': 65_536})
+    assert changed.most_events == 65_536
+    with pytest.raises(ConfigurationError, match='`event_window_count` is 65537'):
+        changed.changed({'event_window_count': 65_537})
+    with pytest.raises(ConfigurationError, match='`event_budget` of 1 MiB holds 65536 events'):
+        Settings().changed({'event_window_count': 100_000}).changed({'event_budget': 1})
 
 
 def test_the_yaml_file_is_made_from_the_table():
