@@ -14,14 +14,15 @@ import snn_detector_ros
 PACKAGE = Path(snn_detector_ros.__file__).parent
 #: Lowest first; a floor imports itself and those before it.
 FLOORS = ['errors', 'resources', 'native', 'events', 'datasets', 'media', 'network', 'conversion',
-          'engines', 'detection', 'training', 'evaluation', 'ros', 'cli']
+          'engines', 'detection', 'training', 'evaluation', 'study',
+          'ros', 'cli']
 #: Who alone may import what.
 RESERVED = {
     'torch': ('training',),
     'rclpy': ('ros',),
     'sensor_msgs': ('ros',),
     'vision_msgs': ('ros',),
-    'onnx': ('network', 'conversion', 'engines', 'training'),
+    'onnx': ('network', 'conversion', 'engines', 'training', 'study'),
     'onnxruntime': ('conversion', 'engines', 'evaluation'),
 }
 MODULES = sorted(PACKAGE.rglob('*.py'))

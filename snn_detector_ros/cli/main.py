@@ -12,14 +12,17 @@ from snn_detector_ros import __version__
 from snn_detector_ros.errors import SnnDetectorError
 
 #: Subcommands and what they do; each is a module of this package, with ``add_arguments`` and
-#: ``run``.
+#: ``run``; a dash is an underscore there.
 COMMANDS = {
     'demo': 'play pictures and video through the ROS node and show the boxes',
     'replay': 'run the detector on a video, a folder of pictures or a bag, without ROS',
     'convert': 'turn a trained ReLU detector (ONNX) into a spiking network',
     'inspect': 'print the layers of a spiking network: scales, thresholds, firing rates',
     'eval': 'measure mean average precision on a labelled data set',
+    'study': 'repeat the ablations of the conversion papers on labelled pictures',
     'train': 'train a ReLU detector to convert (needs torch)',
+    'train-events': 'train an EMS-YOLO on events simulated from pictures (needs torch)',
+    'train-classifier': 'train a spiking ResNet with tdBN, or its ReLU twin (needs torch)',
 }
 
 
@@ -40,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, summary in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=summary, description=f'{summary}.')
         if name == chosen:
-            module = importlib.import_module(f'snn_detector_ros.cli.{name}')
+            module = importlib.import_module(f'snn_detector_ros.cli.{name.replace("-", "_")}')
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     options = parser.parse_args(given)
