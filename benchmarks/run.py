@@ -30,7 +30,7 @@ from snn_detector_ros.conversion import FloatNetwork, dequantise, read_onnx
 from snn_detector_ros.detection.letterbox import Letterbox
 from snn_detector_ros.errors import ImageError, SnnDetectorError
 from snn_detector_ros.network import SpikingNetwork
-from snn_detector_ros.network.model_file import load
+from snn_detector_ros.network.model_file import load_converted
 from snn_detector_ros.resources import DEFAULT_MODEL, resource
 
 #: Most time of the float network's that each network may take; large ones gain more.
@@ -148,7 +148,7 @@ def _subjects(options: argparse.Namespace) -> list[Subject]:
     subjects = []
     if options.model is not None or not options.random:
         path = options.model or resource(DEFAULT_MODEL)
-        network = replace(load(path), name=path.stem)
+        network = replace(load_converted(path), name=path.stem)
         float_network = (dequantise(network) if options.float_model is None
                          else read_onnx(options.float_model))
         subjects.append(Subject(network, float_network, FLOAT_GOALS['n']))

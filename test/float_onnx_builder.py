@@ -103,6 +103,36 @@ def pictures(count: int, size: tuple[int, int] = (16, 16), seed: int = 7) -> lis
     return list(np.random.default_rng(seed).integers(0, 256, (count, *size, 3), np.uint8))
 
 
+def fixed_detector(path, rows: np.ndarray, names: str, size=(64, 128)) -> None:
+    """
+    Write a network that answers with fixed rows.
+
+    It multiplies the objectness of the first row by the largest value of its first channel.
+    """
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    weights = np.zeros(rows.shape, np.float32)
+    weights[0, 4] = rows[0, 4]
+    constant = rows.copy()
+    constant[0, 4] = 0
+    graph = helper.make_graph(
+        [
+            helper.make_node('Slice', ['images', 'zero', 'one', 'one'], ['red']),
+            helper.make_node('ReduceMax', ['red'], ['strongest'], keepdims=0),
+            helper.make_node('Mul', ['strongest', 'weights'], ['scaled']),
+            helper.make_node('Add', ['scaled', 'rows'], ['sum']),
+            helper.make_node('Unsqueeze', ['sum', 'front'], ['output0']),
+        ],
+        'fixed',
+        [helper.make_tensor_value_info('images', 1, [1, 3, *size])],
+        [helper.make_tensor_value_info('output0', 1, [1, *rows.shape])],
+        [numpy_helper.from_array(array, name) for name, array in {
+            'zero': np.array([0]), 'one': np.array([1]), 'front': np.array([0]),
+            'weights': weights, 'rows': constant}.items()])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid('', 13)])
+    helper.set_model_props(model, {'names': names})
+    onnx.save(model, str(path))
+
+
 def tiny_detector(
     path: Path, *, seed: int = 0, size: tuple[int, int] = (64, 64), classes: int = 2,
     decode: Any = None, metadata: Mapping[str, str] | None = None,

@@ -55,5 +55,13 @@ def test_damaged_archives_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / 'train.npz', images=np.zeros((2, 8, 8, 3), np.uint8), labels=np.zeros(2))
     with pytest.raises(DatasetError, match='shape'):
         read_cifar10(tmp_path, 'train')
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / 'train.npz', images=images, labels=np.zeros((2, 10)))
+    with pytest.raises(DatasetError, match=r'labels of shape \(2, 10\)'):
+        read_cifar10(tmp_path, 'train')
+    with (tmp_path / 'train.npz').open('wb') as file:
+        np.save(file, images)
+    with pytest.raises(DatasetError, match='not an archive'):
+        read_cifar10(tmp_path, 'train')
     with pytest.raises(DatasetError, match='no split'):
         read_cifar10(tmp_path, 'val')

@@ -311,6 +311,7 @@ def test_command_compares_codes(
 @pytest.mark.parametrize(('options', 'words'), [
     (['--codes', 'linear:4:12'], '--codes needs --compare'),
     (['--compare', '--split', 'test', 'train'], 'one split at a time'),
+    (['--compare', '--worst', '-1'], 'must be 0 or more'),
     (['--alias', 'dog'], 'write MODEL_NAME=DATA_NAME'),
 ])
 def test_command_refuses_options_that_do_not_go_together(

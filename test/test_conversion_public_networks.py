@@ -37,7 +37,7 @@ def converted(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     for kind, file in FILES.items():
         network = read_onnx(shared_data / 'weights' / file, head=kind)
         images = _pictures(
-            shared_data / 'people_vehicles' / 'images' / 'val', 14, network.input_size)
+            shared_data / 'people_vehicles' / 'images' / 'train', 40, network.input_size)
         save(convert(network, images), folder / f'{kind}.onnx')
     return {kind: folder / f'{kind}.onnx' for kind in FILES}
 
@@ -63,8 +63,7 @@ def test_fastestdet_keeps_its_average_precision(
     spikes = evaluate(Detector(
         converted['fastestdet'], statistics=False, **DETECTOR_OPTIONS), dataset)
     assert floats.map50 > 0.9
-    # 0.5 points, and 0.5 more for what so few pictures leave to chance.
-    assert spikes.map50 > floats.map50 - 0.01
+    assert spikes.map50 > floats.map50 - 0.005
 
 
 def test_ultraface_agrees_with_its_float_network(
@@ -81,4 +80,4 @@ def test_ultraface_agrees_with_its_float_network(
         truths.append(GroundTruth(faces.boxes, faces.classes))
         found.append(spiking(image))
     assert sum(len(truth.classes) for truth in truths) > 50
-    assert average_precision(truths, found, [0])[0].ap50 > 0.98
+    assert average_precision(truths, found, [0])[0].ap50 > 0.995

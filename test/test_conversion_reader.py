@@ -87,6 +87,17 @@ EQUAL: dict[str, Body] = {
     'resize to computed size': _resize_by_shape,
     'copies': lambda n, x: n.node('Identity', n.node('Dropout', n.node('Cast', x, to=1))),
     'relu of relu': lambda n, x: n.node('Relu', x),
+    'pool of padded levels': lambda n, x: n.node(
+        'MaxPool', n.node('Pad', x, *_integers(n, [0, 0, 0, 0, 0, 0, 1, 1])), kernel_shape=[2, 2]),
+    'pool of padded signed levels': lambda n, x: n.node(
+        'MaxPool', n.node('Pad', n.conv(x, 8, relu=False), *_integers(
+            n, [0, 0, 0, 0, 0, 0, 1, 1])), kernel_shape=[2, 2]),
+    'concat and sum of padded levels': lambda n, x: n.node(
+        'Add', n.node('Concat', p := n.node('Pad', x, *_integers(n, [0, 0, 1, 1, 0, 0, 1, 1])), p,
+                      axis=1, channels=16), n.conv(p, 16)),
+    'sum of one': lambda n, x: n.node('Sum', x),
+    'average with ceil_mode that changes nothing': lambda n, x: n.node(
+        'AveragePool', x, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
 }
 
 
@@ -127,6 +138,17 @@ REFUSED: dict[str, tuple[Body, str]] = {
     'attention': (lambda n, x: n.node('Softmax', x, name='/attention'), r'`/attention`.*attention'),
     'average that changes at the border': (lambda n, x: n.node(
         'AveragePool', x, kernel_shape=[3, 3], pads=[1] * 4, name='/mean'), '`/mean`.*border'),
+    'average that ceil_mode extends': (lambda n, x: n.node(
+        'AveragePool', x, kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1, count_include_pad=1,
+        name='/mean'), '`/mean`.*ceil_mode'),
+    'groups that do not divide': (lambda n, x: n.node(
+        'Conv', x, n.constant(np.ones((6, 2, 1, 1))), group=4, name='/group'), '`/group`.*4 group'),
+    'window that is too large': (lambda n, x: n.conv(
+        x, 8, dilations=[40, 40], pads=[40] * 4, name='/wide'), '`/wide`.*81x81 px'),
+    'maximum of three': (lambda n, x: n.node(
+        'Max', x, n.constant(0), n.constant(1), name='/max'), '`/max`.*3 tensors'),
+    'division by zero': (lambda n, x: n.node('Div', x, n.constant(0), name='/div'),
+                         '`/div`.*by zero'),
     'slopes that differ': (lambda n, x: n.node(
         'PRelu', n.conv(x, 8, relu=False), n.constant(np.linspace(0.1, 0.4, 8)[:, None, None]),
         name='/prelu'), '`/prelu`.*shared slope'),
@@ -160,14 +182,13 @@ REFUSED: dict[str, tuple[Body, str]] = {
                                            name='/up'), '`/up`.*repeat'),
     'concat of rows': (lambda n, x: n.node('Concat', x, x, axis=2, name='/rows'),
                        '/rows.*other than maps'),
+    'slice of padding': (lambda n, x: n.node('Slice', n.node(
+        'Pad', x, *_integers(n, [0, 0, 1, 1, 0, 0, 1, 1])), *_integers(n, [0], [4], [1]),
+        name='/cut'), '`/cut`.*zeros that a Pad'),
     'slice of rows': (lambda n, x: n.node('Slice', x, *_integers(n, [0], [8], [2], [1]),
                                           name='/rows'), '/rows.*other than maps'),
     'pool of the picture': (lambda n, x: n.node(
         'MaxPool', PICTURE, kernel_shape=[3, 3], pads=[1] * 4, name='/pool'), '`/pool`.*picture'),
-}
-
-
-REFUSED.update({
     'endless resize': (lambda n, x: n.node('Resize', x, '', n.constant([1, 1, np.inf, np.inf]),
                                            name='/up'), '`/up`.*at most 16'),
     'huge output': (lambda n, x: n.node('Resize', n.node(
@@ -184,7 +205,7 @@ REFUSED.update({
         '`/conv`.*bias'),
     'unknown auto_pad': (lambda n, x: n.node('MaxPool', x, kernel_shape=[3, 3], auto_pad=b'\xff',
                                              name='/pool'), '`/pool`.*auto_pad'),
-})
+}
 
 
 @pytest.mark.parametrize(('body', 'message'), REFUSED.values(), ids=REFUSED.keys())
@@ -205,13 +226,24 @@ def test_names_are_short_and_layers_in_order(tmp_path: Path) -> None:
         Add, MaxPool, Upsample)
 
 
-def test_nodes_without_names_get_unique_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize(('name', 'expected'), [
+    ('image', ['image_2', 'image_3']),  # also the name of the picture
+    ('//', ['conv', 'conv_2'])])
+def test_nodes_without_a_name_of_their_own_get_unique_ones(
+    name: str, expected: list[str], tmp_path: Path,
+) -> None:
     net = FloatOnnxBuilder()
     net.conv(net.conv(PICTURE, 4), 4, relu=False)
     for node in net.nodes:
-        node.name = 'image'  # also the name of the picture
+        node.name = name
     path = net.save(tmp_path / 'net.onnx', [net.nodes[-1].output[0]])
-    assert [layer.name for layer in read_onnx(path).layers] == ['image_2', 'image_3']
+    assert [layer.name for layer in read_onnx(path).layers] == expected
+
+
+def test_sizes_of_a_resize_may_count_a_batch(tmp_path: Path) -> None:
+    path = _save(tmp_path / 'net.onnx', lambda n, x: n.node(
+        'Resize', x, '', '', *_integers(n, [4, 8, 32, 32]), mode='nearest', **_FLOOR), batch=4)
+    assert read_onnx(path).shapes()['out'] == (32, 32, 4)
 
 
 def test_unused_layers_are_left_out(tmp_path: Path) -> None:

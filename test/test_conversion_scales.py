@@ -111,6 +111,12 @@ def test_no_picture_is_refused() -> None:
         calibrate(_identity(), [])
 
 
+def test_network_that_never_fires_is_refused() -> None:
+    network = FloatNetwork('one', (4, 4), (_conv('out', IMAGE, 3, 2, False),), ('out',))
+    with pytest.raises(ConversionError, match='one: no layer would fire'):
+        calibrate(network, pictures(1, (4, 4)))
+
+
 @pytest.mark.parametrize('image', [np.zeros((4, 5, 3), np.uint8), np.zeros((4, 4, 3), np.float32)])
 def test_picture_of_another_size_or_type_is_refused(image: np.ndarray) -> None:
     with pytest.raises(ConversionError, match=r'needs uint8 of \(4, 4, 3\)'):

@@ -161,6 +161,31 @@ def test_converted_network_follows_the_float_network(tmp_path: Path) -> None:
             assert np.abs(mine - wanted).mean() < 0.04 * np.abs(wanted).mean()
 
 
+def test_bias_makes_up_for_the_mean_error_of_rounded_weights() -> None:
+    conv = _float(RNG.normal(0, 0.3, (16, 4, 3, 3)), RNG.normal(0, 0.2, 16), groups=2)
+    step_in, mean = RNG.uniform(0.001, 0.03, (2, 8))
+    steps = {'in': step_in.astype(np.float32), 'conv': np.full(16, 0.5, np.float32)}
+    spiking = convert_convolution(conv, steps, Q, mean=mean * Q)
+    assert spiking.threshold is not None
+    unit = spiking.step / spiking.threshold
+    levels = (mean * Q / steps['in']).reshape(2, 4)
+    sums = np.einsum('gocij,gc->go', spiking.weight.reshape(2, 8, 4, 3, 3).astype(float), levels)
+    exact = np.einsum('gocij,gc->go', conv.weight.reshape(2, 8, 4, 3, 3), mean.reshape(2, 4) * Q)
+    # Rounding the bias itself is all that is left.
+    error = (sums.ravel() + spiking.bias) * unit - (exact.ravel() + conv.bias)
+    assert (np.abs(error) <= unit * 0.501).all()
+
+
+def test_bias_correction_does_not_wake_a_neuron_that_never_fires() -> None:
+    # Its weights are far out of range, and so is the mean error of what is left of them.
+    conv = _float(np.full((1, 8, 3, 3), 1e6), np.array([-1e9]))
+    steps = {'in': np.full(8, 0.01, np.float32), 'conv': np.full(1, 1e-3, np.float32)}
+    spiking = convert_convolution(conv, steps, Q, mean=np.full(8, 0.3))
+    assert spiking.threshold is not None
+    highest = spiking.weight.astype(np.int64).sum() * Q + spiking.bias[0]
+    assert highest < spiking.threshold[0]
+
+
 def test_more_levels_and_a_half_membrane_err_less(tmp_path: Path) -> None:
     path = tiny_detector(tmp_path / 'net.onnx')
     calibration, (picture,) = pictures(8, (64, 64)), pictures(1, (64, 64), seed=8)
@@ -267,13 +292,15 @@ def test_command_writes_a_model_file(tmp_path: Path, capsys: pytest.CaptureFixtu
     model = tiny_detector(tmp_path / 'net.onnx', metadata={'names': '["cat", "dog"]'})
     output = tmp_path / 'spiking.onnx'
     status = main(['convert', str(model), '--calibration', str(folder), '-o', str(output),
-                   '--limit', '3', '--burst', '6', '--percentile', '99.9', '--anchors',
+                   '--limit', '3', '--burst', '6', '--percentile', '99.9', '--rounding', 'nearest',
+                   '--anchors',
                    '[[[8, 8], [12, 16], [20, 9]], [[30, 30], [40, 20], [20, 50]]]'])
     assert status == 0
     network = load(output)
     assert network.code.max_level == 60
     assert network.class_names == ('cat', 'dog')
     assert network.provenance['calibration_images'] == '3'
+    assert network.provenance['rounding'] == 'nearest'
     assert 'head yolov5 of model.8.m.0, model.8.m.1; classes: cat, dog' in capsys.readouterr().out
 
 

@@ -6,12 +6,11 @@ import sys
 
 import cv2
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
-from network_builder import small_detector
+from float_onnx_builder import fixed_detector
 
-from snn_detector_ros.cli import main
+from snn_detector_ros.conversion.picture_format import PictureFormat
 from snn_detector_ros.datasets.yolo_txt import YoloTxtDataset
 from snn_detector_ros.detection.candidates import sigmoid
 from snn_detector_ros.detection.nms import suppress
@@ -20,7 +19,6 @@ from snn_detector_ros.errors import ConfigurationError, MissingDependencyError, 
 from snn_detector_ros.evaluation.coco import GroundTruth, average_precision
 from snn_detector_ros.evaluation.float_detector import FloatDetector
 from snn_detector_ros.evaluation.runner import evaluate
-from snn_detector_ros.network import model_file
 
 NAMES = ('person', 'car', 'bus')
 
@@ -159,36 +157,6 @@ def test_set_without_labels_is_refused(dataset):
         evaluate(lambda image: Detections.empty(NAMES), dataset, classes=['bus'])
 
 
-def _float_model(path, rows: np.ndarray, names: str, size=(64, 128)) -> None:
-    """
-    Write a network that answers with fixed rows.
-
-    It multiplies the objectness of the first row by the largest value of its first channel.
-    """
-    helper, numpy_helper = onnx.helper, onnx.numpy_helper
-    weights = np.zeros(rows.shape, np.float32)
-    weights[0, 4] = rows[0, 4]
-    constant = rows.copy()
-    constant[0, 4] = 0
-    graph = helper.make_graph(
-        [
-            helper.make_node('Slice', ['images', 'zero', 'one', 'one'], ['red']),
-            helper.make_node('ReduceMax', ['red'], ['strongest'], keepdims=0),
-            helper.make_node('Mul', ['strongest', 'weights'], ['scaled']),
-            helper.make_node('Add', ['scaled', 'rows'], ['sum']),
-            helper.make_node('Unsqueeze', ['sum', 'front'], ['output0']),
-        ],
-        'fixed',
-        [helper.make_tensor_value_info('images', 1, [1, 3, *size])],
-        [helper.make_tensor_value_info('output0', 1, [1, *rows.shape])],
-        [numpy_helper.from_array(array, name) for name, array in {
-            'zero': np.array([0]), 'one': np.array([1]), 'front': np.array([0]),
-            'weights': weights, 'rows': constant}.items()])
-    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid('', 13)])
-    helper.set_model_props(model, {'names': names})
-    onnx.save(model, str(path))
-
-
 ROWS = np.array([
     [32, 32, 20, 40, 0.9, 0.8, 0.1, 0.1],
     [96, 32, 40, 20, 0.6, 0.1, 0.5, 0.1],
@@ -197,7 +165,7 @@ ROWS = np.array([
 
 @pytest.mark.parametrize('names', [json.dumps(NAMES), str(dict(enumerate(NAMES)))])
 def test_float_detector_returns_source_pixels(tmp_path, names):
-    _float_model(tmp_path / 'float.onnx', ROWS, names)
+    fixed_detector(tmp_path / 'float.onnx', ROWS, names)
     image = np.zeros((128, 256, 3), np.uint8)
     image[..., 2] = 255  # red, which the network reads as its first channel
     found = list(FloatDetector(tmp_path / 'float.onnx')(image))
@@ -208,21 +176,32 @@ def test_float_detector_returns_source_pixels(tmp_path, names):
 
 
 def test_float_detector_feeds_red_first(tmp_path):
-    _float_model(tmp_path / 'float.onnx', ROWS, json.dumps(NAMES))
+    fixed_detector(tmp_path / 'float.onnx', ROWS, json.dumps(NAMES))
     image = np.zeros((64, 128, 3), np.uint8)
     image[..., 0] = 255
     assert [one.class_name for one in FloatDetector(tmp_path / 'float.onnx')(image)] == ['car']
 
 
 def test_float_network_without_class_names_is_refused(tmp_path):
-    _float_model(tmp_path / 'float.onnx', ROWS, '[]')
+    fixed_detector(tmp_path / 'float.onnx', ROWS, '[]')
     with pytest.raises(ModelFileError, match=r'\[1, 3, 8\] for 0 class names'):
         FloatDetector(tmp_path / 'float.onnx')
 
 
+def test_float_detector_takes_what_its_file_does_not_say(tmp_path):
+    fixed_detector(tmp_path / 'float.onnx', ROWS, '[]')
+    image = np.zeros((64, 128, 3), np.uint8)
+    image[..., 0] = 255  # blue, which the network is said to read as its first channel
+    found = FloatDetector(tmp_path / 'float.onnx', class_names=NAMES,
+                          picture=PictureFormat(colour='bgr'))(image)
+    assert [one.class_name for one in found] == ['person', 'car']
+    with pytest.raises(ModelFileError, match='cannot take 32x32 px'):
+        FloatDetector(tmp_path / 'float.onnx', class_names=NAMES, input_size=(32, 32))
+
+
 @pytest.mark.parametrize('names', ['not a list', '{1: "cat"}', '5', '[' * 500])
 def test_malformed_class_names_are_refused(tmp_path, names):
-    _float_model(tmp_path / 'float.onnx', ROWS, names)
+    fixed_detector(tmp_path / 'float.onnx', ROWS, names)
     with pytest.raises(ModelFileError, match='no list of class names'):
         FloatDetector(tmp_path / 'float.onnx')
 
@@ -231,52 +210,6 @@ def test_foreign_file_is_refused(tmp_path):
     (tmp_path / 'float.onnx').write_bytes(b'no network')
     with pytest.raises(ModelFileError, match='float.onnx'):
         FloatDetector(tmp_path / 'float.onnx')
-
-
-@pytest.fixture
-def pets(tmp_path):
-    """A data.yaml with two tests: one picture with a cat, one with a cat and a dog."""
-    (tmp_path / 'images').mkdir()
-    (tmp_path / 'labels').mkdir()
-    for name, label in (('one', '0 0.25 0.5 0.15625 0.625\n'),
-                        ('two', '0 0.25 0.5 0.15625 0.625\n1 0.5 0.5 0.1 0.1\n')):
-        image = np.full((64, 128, 3), 255, np.uint8)
-        assert cv2.imwrite(str(tmp_path / 'images' / f'{name}.png'), image)
-        (tmp_path / 'labels' / f'{name}.txt').write_text(label)
-        (tmp_path / f'{name}.txt').write_text(f'images/{name}.png\n')
-    (tmp_path / 'data.yaml').write_text('names: [cat, dog]\ntest: one.txt\n')
-    _float_model(tmp_path / 'float.onnx', ROWS, json.dumps(['cat', 'tree', 'bush']))
-    model_file.save(small_detector(), tmp_path / 'spiking.onnx')
-    return tmp_path
-
-
-def _eval(*arguments) -> int:
-    return main.main(['eval', *map(str, arguments)])
-
-
-def test_command_compares_models_as_json(pets, capsys):
-    assert _eval(pets / 'float.onnx', pets / 'spiking.onnx', '--data', pets / 'data.yaml',
-                 '--split', 'test', 'two.txt', '--json', '-') == 0
-    reports = json.loads(capsys.readouterr().out)
-    assert [(one['split'], one['model'].rsplit('/')[-1]) for one in reports] == [
-        ('test', 'float.onnx'), ('test', 'spiking.onnx'),
-        ('two.txt', 'float.onnx'), ('two.txt', 'spiking.onnx')]
-    # The float network finds the cat exactly, and knows no dogs.
-    assert reports[0]['map50'] == pytest.approx(1)
-    assert reports[2]['map50'] == pytest.approx(0.5)
-    assert [one['name'] for one in reports[3]['classes']] == ['cat', 'dog']
-
-
-def test_command_prints_a_table_for_a_list_of_pictures(pets, capsys):
-    assert _eval(pets / 'float.onnx', '--data', pets / 'two.txt', '--classes', 'cat') == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == 'float.onnx on two.txt: 1 pictures'
-    assert lines[2].split() == ['cat', '1', '1.000', '1.000'] and len(lines) == 3
-
-
-def test_command_names_a_wrong_model_file(pets, capsys):
-    assert _eval(pets / 'absent.onnx', '--data', pets / 'data.yaml') == 1
-    assert 'absent.onnx' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('split', 'ap50', 'ap'), [

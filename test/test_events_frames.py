@@ -6,7 +6,8 @@ import pytest
 
 from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.events import EVENT, Window, last_event_frame
-from snn_detector_ros.events.frames import REPRESENTATIONS, event_frames
+from snn_detector_ros.events.binned_frames import binned_frames
+from snn_detector_ros.events.frames import REPRESENTATIONS, event_picture
 
 HEIGHT, WIDTH = 12, 20
 rng = np.random.default_rng(0)
@@ -21,43 +22,42 @@ def one(*events: tuple[int, int, int, int]) -> Window:
 
 
 @pytest.mark.parametrize('representation', REPRESENTATIONS)
-@pytest.mark.parametrize('bins', [1, 5])
-def test_a_window_is_an_array_of_bins(representation: str, bins: int) -> None:
-    frames = event_frames(WINDOW, HEIGHT, WIDTH, representation=representation, bins=bins)
-    assert (frames.shape, frames.dtype) == ((bins, HEIGHT, WIDTH, 1), np.uint8)
+def test_a_window_is_a_grey_picture(representation: str) -> None:
+    picture = event_picture(WINDOW, HEIGHT, WIDTH, representation=representation)
+    assert (picture.shape, picture.dtype) == ((HEIGHT, WIDTH), np.uint8)
 
 
 def test_each_bin_holds_its_own_events() -> None:
-    frames = event_frames(WINDOW, HEIGHT, WIDTH, bins=5)
+    frames = binned_frames(WINDOW, 5, (HEIGHT, WIDTH), (HEIGHT, WIDTH))
     for index in range(5):
         part = EVENTS[(EVENTS['t'] >= 10_000 * index) & (EVENTS['t'] < 10_000 * (index + 1))]
-        np.testing.assert_array_equal(frames[index, :, :, 0], last_event_frame(
+        np.testing.assert_array_equal(frames[index], last_event_frame(
             part, HEIGHT, WIDTH))
 
 
 @pytest.mark.parametrize('representation', REPRESENTATIONS)
 def test_nothing_is_grey_brighter_is_bright_darker_is_dark(representation: str) -> None:
-    frame = event_frames(one((3, 4, 1, 49_000), (5, 6, 0, 49_500)), HEIGHT, WIDTH,
-                         representation=representation)[0, :, :, 0]
+    frame = event_picture(one((3, 4, 1, 49_000), (5, 6, 0, 49_500)), HEIGHT, WIDTH,
+                          representation=representation)
     assert frame[4, 3] > 127 > frame[6, 5]
     frame[4, 3] = frame[6, 5] = 127
     assert (frame == 127).all()
-    assert (event_frames(one(), HEIGHT, WIDTH, representation=representation) == 127).all()
+    assert (event_picture(one(), HEIGHT, WIDTH, representation=representation) == 127).all()
 
 
 def test_a_histogram_counts_until_it_is_black_or_white() -> None:
     events = [(1, 1, 1, 10)] * 3 + [(2, 1, 0, 10)] * 2 + [(3, 1, 1, 10)] * 1000
-    frame = event_frames(one(*events), HEIGHT, WIDTH, representation='histogram')[0, :, :, 0]
+    frame = event_picture(one(*events), HEIGHT, WIDTH, representation='histogram')
     assert frame[1, 1:4].tolist() == [127 + 96, 127 - 64, 255]
 
 
 def test_a_surface_fades_to_a_third_over_the_window() -> None:
-    frame = event_frames(one((1, 1, 1, 0), (2, 1, 1, 49_999)), HEIGHT, WIDTH,
-                         representation='time_surface')[0, :, :, 0]
+    frame = event_picture(one((1, 1, 1, 0), (2, 1, 1, 49_999)), HEIGHT, WIDTH,
+                          representation='time_surface')
     assert frame[1, 1] == round(127 + 128 * np.exp(-1))
     assert frame[1, 2] == 255
 
 
 def test_an_unknown_representation_is_refused() -> None:
     with pytest.raises(ConfigurationError, match='`voxels`'):
-        event_frames(WINDOW, HEIGHT, WIDTH, representation='voxels')
+        event_picture(WINDOW, HEIGHT, WIDTH, representation='voxels')

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +17,15 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 
+from snn_detector_ros.cli.main import main  # noqa: E402
 from snn_detector_ros.detection.heads import MembraneDecoder, decode_rows  # noqa: E402
 from snn_detector_ros.engines import FiringStatistics  # noqa: E402
 from snn_detector_ros.engines.lif_onnxruntime import LifOnnxRuntimeEngine  # noqa: E402
 from snn_detector_ros.engines.lif_simulator import LifSimulator  # noqa: E402
 from snn_detector_ros.errors import ConfigurationError, NetworkError  # noqa: E402
 from snn_detector_ros.network import LifNetwork  # noqa: E402
+from snn_detector_ros.network.model_file import load  # noqa: E402
+from snn_detector_ros.training.checkpoint import save_checkpoint  # noqa: E402
 from snn_detector_ros.training.head import BoxDecoder  # noqa: E402
 from snn_detector_ros.training.spiking.classification import DEVIATION, MEAN  # noqa: E402
 from snn_detector_ros.training.spiking.ems_yolo import NEURON, SIZES, EmsYolo  # noqa: E402
@@ -36,6 +41,15 @@ LEVEL = [(10.0, 14.0), (23.0, 27.0), (37.0, 58.0)]
 NAMES = ('person', 'car')
 SIZE = (64, 96)
 BINS = 4
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other take far longer than these networks, on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def small_ems_yolo(name: str, *, steps: int | None, full_spike: bool = True) -> EmsYolo:
@@ -186,3 +200,57 @@ def test_what_does_not_fit_is_refused() -> None:
         export_ems_yolo(frames, name='x', class_names=NAMES, input_size=SIZE, bins=4)
     with pytest.raises(NetworkError, match='needs 24'):
         export_ems_yolo(frames, name='x', class_names=('a', 'b', 'c'), input_size=SIZE)
+
+
+def test_a_run_of_events_is_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = small_ems_yolo('ems-res10-narrow', steps=None)
+    (tmp_path / 'settings.json').write_text(json.dumps({
+        'model': 'ems-res10-narrow', 'names': NAMES, 'size': 96, 'width': 0.125,
+        'window': {'bins': BINS, 'bin_length': 10_000},
+        'anchors': model.head.anchors.tolist()}))
+    save_checkpoint(
+        tmp_path / 'best.pt', {'average': model.state_dict(), 'record': {'map50': 0.5}})
+    out = tmp_path / 'model.onnx'
+    assert main(['export', str(tmp_path), '-o', str(out), '--note', 'data=random']) == 0
+    assert 'T=4, binned input 96x96' in capsys.readouterr().out
+    network = load(out)
+    assert isinstance(network, LifNetwork)
+    assert network.provenance == {
+        'network': 'ems-res10-narrow, width 0.125', 'window': '4 bins of 10 ms',
+        'training': 'map50 0.5', 'data': 'random'}
+    expected = export(model)
+    assert [layer.name for layer in network.layers] == [layer.name for layer in expected.layers]
+    np.testing.assert_array_equal(network['stem'].weight, expected['stem'].weight)
+    assert network.head == expected.head
+
+
+def test_a_run_of_a_classifier_is_exported(tmp_path: Path) -> None:
+    model = SpikingResNet(10, spiking(), steps=2, width=8)
+    settings = {'model': 'tdbn-resnet', 'steps': 2, 'width': 8}
+    (tmp_path / 'settings.json').write_text(json.dumps(settings))
+    save_checkpoint(
+        tmp_path / 'checkpoint.pt', {'model': model.state_dict(), 'record': {'accuracy': 0.1}})
+    out = tmp_path / 'model.onnx'
+    assert main(['export', str(tmp_path), '-o', str(out)]) == 0
+    network = load(out)
+    assert (network.input_size, network.outputs, network.class_names[3]) == (
+        (32, 32), ('logits',), 'cat')
+
+
+@pytest.mark.parametrize(('settings', 'message'), [
+    ({'model': 'relu-resnet', 'steps': 1, 'width': 8}, 'has no spiking neurons'),
+    ({'model': 'tdbn-resnet', 'steps': 2, 'width': 16}, 'another network or release'),
+    ({'model': 'yolov5n-relu'}, 'is not of a run'),
+    (None, 'is not of a run'),
+])
+def test_other_runs_are_refused(
+    settings: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    if settings is not None:
+        (tmp_path / 'settings.json').write_text(json.dumps(settings))
+    model = SpikingResNet(10, spiking(), steps=2, width=8)
+    save_checkpoint(
+        tmp_path / 'checkpoint.pt', {'model': model.state_dict(), 'record': {'accuracy': 0.1}})
+    assert main(['export', str(tmp_path), '-o', str(tmp_path / 'model.onnx')]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / 'model.onnx').exists()

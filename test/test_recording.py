@@ -56,6 +56,13 @@ def test_video_that_cannot_be_written_is_named(tmp_path):
         video.write(media_files.numbered_picture(0), Detections.empty(), 0.0)
 
 
+def test_folder_of_a_video_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / 'file').touch()
+    video = AnnotatedVideo(tmp_path / 'file' / 'v.mp4', rate=20.0)
+    with pytest.raises(RecordingError, match='its directory cannot be made'):
+        video.write(media_files.numbered_picture(0), Detections.empty(), 0.0)
+
+
 def test_boxes_follow_the_picture_into_the_frame():
     picture = np.full((100, 50, 3), 200, np.uint8)
     frame, detections = fit(picture, one_box(0, 0, 50, 100), (300, 200))

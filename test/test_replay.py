@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import media_files
 import numpy as np
 import pytest
+from lif_builder import small_lif_detector
 from network_builder import small_detector
 
+from snn_detector_ros import Detector
 from snn_detector_ros.cli.bag_frames import BagFrames
 from snn_detector_ros.cli.event_bag_frames import EventBagFrames
 from snn_detector_ros.cli.main import main
@@ -68,6 +71,19 @@ def test_bag_of_events_gives_a_video_of_its_windows(tmp_path, capsys, model, sha
     printed = capsys.readouterr().out
     assert 'frames         21' in printed
     assert 'events         343474 in 517 packets\n' in printed
+
+
+def test_a_network_of_events_replays_the_bins_of_each_window(tmp_path, capsys, shared_data):
+    bag = shared_data / 'events' / 'evt3_bag'
+    save(small_lif_detector(coding='binned'), tmp_path / 'events.onnx')
+    assert replay(str(tmp_path / 'events.onnx'), bag, tmp_path, '--window', '40', '--frames', '5',
+                  '--score', '0.05') == 0
+    detector = Detector(tmp_path / 'events.onnx', score_threshold=0.05)
+    frames = itertools.islice(EventBagFrames(bag, window=40, representation='last_event'), 5)
+    found = sum(len(detector.detect_events(frame.window.window, (480, 640)).detections)
+                for frame in frames)
+    boxes = next(line for line in capsys.readouterr().out.splitlines() if line.startswith('boxes'))
+    assert found == sum(int(word) for word in boxes.split() if word.isdigit()) > 0
 
 
 def test_event_frames_come_at_the_times_of_their_windows(shared_data):

@@ -4,6 +4,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -160,11 +161,26 @@ def test_malformed_windows_are_named(tmp_path: Path, rows: list, message: str) -
         read_labelled_events(tmp_path, (260, 346), 1)
 
 
+@pytest.mark.parametrize(('content', 'message'), [
+    (b'', 'no array that numpy can load'), (np.zeros((2, 4)), 'no array of integers'),
+    (np.array([['a'] * 4]), 'no array of integers')])
+def test_files_that_hold_no_integers_are_refused(
+        tmp_path: Path, content: Any, message: str) -> None:
+    (tmp_path / 'events').mkdir()
+    file = tmp_path / 'events' / 'a.npy'
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        np.save(file, content)
+    with pytest.raises(DatasetError, match=message):
+        read_labelled_events(tmp_path, (260, 346), 1)
+
+
 def test_real_windows_go_the_same_way(shared_data: Path) -> None:
     labelled = read_labelled_events(shared_data / 'events' / 'pedro', (260, 346), 5)
     assert sum(len(one.boxes) for one in labelled) == 6
     windows = [binned_frames(one.window, 4, (260, 346), frame_size(256)) for one in labelled]
-    # Real hand-carried windows are about as full as the simulated ones: 2 % to 50 % a bin.
+    # Real hand-carried windows are about as full as the simulated ones: 1 % to 50 % a bin.
     active = np.array([(frames != 127).mean((1, 2)) for frames in windows])
     assert len(windows) == 5 and (active > 0.01).all() and (active < 0.5).all()
     torch.manual_seed(0)

@@ -206,7 +206,20 @@ def test_command_writes_the_study(
                      if line.startswith('![')}
 
 
-@pytest.mark.parametrize('steps', ['12', '4', '0'])
+def test_a_part_that_has_nothing_to_study_is_named(
+    data: Path, leaky: FloatNetwork, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:
+    save_float(leaky, tmp_path / 'leaky.onnx')
+    options = ['study', '--data', str(data), '--calibration', str(data.parent / 'images'),
+               '--relu', str(tmp_path / 'leaky.onnx'), '--leaky', str(tmp_path / 'leaky.onnx'),
+               '-o', str(tmp_path / 'out'), '--only']
+    assert main.main([*options, 'budget']) == 1
+    assert 'name the networks with --budget' in capsys.readouterr().err
+    assert main.main([*options, 'pooling']) == 1
+    assert 'has no max pools, or signed neurons' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('steps', ['12', '4', '0', '8192'])
 def test_steps_of_a_curve_are_powers_of_two(
     data: Path, tmp_path: Path, steps: str, capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from training_pictures import make_pictures
 
-from snn_detector_ros.cli import train
+from snn_detector_ros.cli import run_options, train
 from snn_detector_ros.errors import ConfigurationError, MissingDependencyError
 from snn_detector_ros.network import SpikeCode
 from snn_detector_ros.network.model_file import load
@@ -33,13 +33,17 @@ def test_train_then_resume_writes_the_run(data: Path) -> None:
         '--data', str(data), '--out', str(out), '--export', str(exported), '--size', '64',
         '--small-size', '64', '--batch', '5', '--workers', '0', '--threads', '1',
         '--provenance', 'made by the test')
+    with pytest.raises(ConfigurationError, match='does not exist; start without --resume'):
+        train.run(parse(*options, '--resume'))
     assert train.run(parse(*options, '--epochs', '1')) == 0
     with pytest.raises(ConfigurationError, match='holds a run; add --resume'):
         train.run(parse(*options))
     with pytest.raises(ConfigurationError, match='size is 64, not 96'):
         train.run(parse(*options, '--size', '96', '--resume'))
     exported.unlink()
-    assert train.run(parse(*options, '--epochs', '1', '--resume')) == 0
+    # The folder of a data.yaml stands for it.
+    assert train.run(parse(
+        *options, '--epochs', '1', '--resume', '--data', str(data.parent))) == 0
     records = [json.loads(line) for line in (out / 'log.jsonl').read_text().splitlines()]
     assert [record['epoch'] for record in records] == [0]
     assert 0 <= records[0]['map50'] <= 1
@@ -113,18 +117,24 @@ def test_a_code_is_two_numbers(text: str, capsys: pytest.CaptureFixture[str]) ->
     (('--size', '100'), '--size 100 is not a multiple of 32'),
     (('--small-size', '0'), '--small-size 0 is not'),
     (('--mosaic', '1.5'), '--mosaic 1.5 is not in 0..1'),
-    (('--batch', '0'), '--batch 0 must be at least 1'),
+    (('--batch', '0'), '--batch 0 is not in 1..65536'),
+    (('--learning-rate', 'nan'), '--learning-rate nan is not in 0..10'),
+    (('--seed', '-1'), '--seed -1 is not in'),
+    (('--threads', '-1'), '--threads -1 is not in'),
+    (('--workers', '-1'), '--workers -1 is not in'),
+    (('--time-limit', '0'), '--time-limit 0.0 is not in'),
+    (('--size', '99999999968'), '--size 99999999968 is not a multiple of 32 px up to'),
+    (('--spikes', '0,12'), '0 time steps'),
+    (('--export', 'nowhere/float.onnx'), 'no folder nowhere'),
 ])
 def test_options_that_cannot_work_are_refused(
-        tmp_path: Path, options: tuple[str, ...], words: str,
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, 'REQUIRED', ())
+        tmp_path: Path, options: tuple[str, ...], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         train.run(parse('--data', 'x', '--out', str(tmp_path), *options))
 
 
 def test_missing_torch_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, 'find_spec', lambda module: None)
+    monkeypatch.setattr(run_options, 'find_spec', lambda module: None)
     with pytest.raises(MissingDependencyError, match='torch') as error:
         train.run(parse('--data', 'x', '--out', str(tmp_path)))
     assert 'train' in str(error.value)

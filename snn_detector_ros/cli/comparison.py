@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from snn_detector_ros.cli.calibration_pictures import CalibrationPictures
+from snn_detector_ros.cli.float_network_options import reading
 from snn_detector_ros.conversion import SuhdOptions
 from snn_detector_ros.datasets.image_folder import evenly_spread, list_images
 from snn_detector_ros.datasets.labels import LabelledDataset
@@ -22,6 +23,7 @@ from snn_detector_ros.evaluation.contestants import Contestant, from_file, from_
 from snn_detector_ros.evaluation.float_twins import errors_by_layer
 from snn_detector_ros.evaluation.report import make_folder, write_report
 from snn_detector_ros.evaluation.variants import parse_codes, variants
+from snn_detector_ros.network import SpikingNetwork
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,9 +60,13 @@ def run_comparison(
     :param data: what the pictures are, for the reader.
     :returns: the Markdown file.
     """
+    if min(args.error_pictures, args.worst) < 0:
+        raise ConfigurationError(f'--error-pictures {args.error_pictures} and --worst {args.worst} '
+                                 'must be 0 or more')
     conversions = parse_codes(args.codes, SuhdOptions(percentile=args.percentile))
     contestants = [
-        from_file(path, engine=args.engine, threads=args.threads) for path in args.models]
+        from_file(path, engine=args.engine, threads=args.threads, reading=reading(args))
+        for path in args.models]
     make_folder(args.output)
     contestants += _variants(contestants[0], conversions, args)
     comparison = compare(
@@ -79,12 +85,13 @@ def _variants(
     """Yield the first model in other codes."""
     if not conversions:
         return
-    source = first.network or first.float_network
+    converted = first.network if isinstance(first.network, SpikingNetwork) else None
+    source = converted or first.float_network
     if source is None:
         raise ConfigurationError(f'--codes: {first.name} cannot be converted; `snn-detector '
                                  'convert` names the reason')
-    if first.network is not None:
-        conversions = [replace(one, initial_membrane=first.network.initial_membrane)
+    if converted is not None:
+        conversions = [replace(one, initial_membrane=converted.initial_membrane)
                        for one in conversions]
     pictures = None
     if args.calibration is not None:

@@ -68,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                          help='0 as in the papers, or half a threshold (default: '
                          f'{suhd.initial_membrane}, or {spiking_yolo.initial_membrane} for '
                          'spiking-yolo)')
+    neurons.add_argument('--rounding', choices=('joint', 'nearest'),
+                         help='suhd: let the errors of rounded weights cancel out on the pictures, '
+                         f'or round each to the nearest (default: {suhd.rounding})')
     neurons.add_argument('--no-bias-correction', dest='bias_correction', action='store_const',
                          const=False, help='suhd: leave the mean error of rounded weights')
     neurons.add_argument('--no-signed-neuron', dest='signed_neuron', action='store_const',
@@ -109,7 +112,7 @@ def _method(
     :raises ConfigurationError: if one of them belongs to the other method.
     """
     common = 'steps', 'percentile', 'normalisation', 'initial_membrane'
-    own = {'suhd': ('kind', 'burst', 'bias_correction'),
+    own = {'suhd': ('kind', 'burst', 'rounding', 'bias_correction'),
            'spiking-yolo': ('readout', 'signed_neuron')}
     given = {key: value for key in (*common, *own['suhd'], *own['spiking-yolo'])
              if (value := getattr(options, key)) is not None}

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from snn_detector_ros.cli import comparison
+from snn_detector_ros.cli import comparison, float_network_options
 from snn_detector_ros.datasets.formats import open_dataset
 from snn_detector_ros.datasets.labels import LabelledDataset, limited
 from snn_detector_ros.errors import ConfigurationError
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of this command."""
     parser.add_argument(
         'models', nargs='+', type=Path, metavar='MODEL',
-        help='spiking network, or float YOLOv5 export, as ONNX')
+        help='spiking or float network, as ONNX')
     parser.add_argument(
         '--data', type=Path, required=True, metavar='PATH',
         help='instances file (.json) of COCO, folder with Annotations of Pascal VOC, data.yaml of '
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--threads', type=int, default=0, help='0: the default of the engine')
     parser.add_argument('--json', type=Path, metavar='FILE',
                         help='write the figures as JSON too; - writes them instead of the tables')
+    float_network_options.add_arguments(parser)
     comparison.add_arguments(parser)
 
 
@@ -64,6 +65,9 @@ def run(args: argparse.Namespace) -> int:
     :raises SnnDetectorError: if a model, the data or an option cannot be used.
     """
     aliases = parse_aliases(args.alias)
+    # Before a long evaluation, not after it.
+    if args.json is not None and not args.json.parent.is_dir():
+        raise ConfigurationError(f'--json {args.json}: there is no folder {args.json.parent}')
     if args.compare:
         if len(args.split or ()) > 1:
             raise ConfigurationError(f'--compare looks at one split at a time, not at '
@@ -73,7 +77,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.codes:
         raise ConfigurationError('--codes needs --compare, which writes a report')
-    contestants = [from_file(path, engine=args.engine, threads=args.threads)
+    reading = float_network_options.reading(args)
+    contestants = [from_file(path, engine=args.engine, threads=args.threads, reading=reading)
                    for path in args.models]
     figures: list[dict[str, Any]] = []
     for split, dataset in _datasets(args):

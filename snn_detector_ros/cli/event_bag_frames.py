@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,11 +13,18 @@ import numpy as np
 
 from snn_detector_ros.events import TimeWindows, stream
 from snn_detector_ros.events.errors import BadPacketError
-from snn_detector_ros.events.frames import event_frames
+from snn_detector_ros.events.frames import event_picture
 from snn_detector_ros.events.packets import READERS
 from snn_detector_ros.events.stream import EventStream, StampedWindow
 from snn_detector_ros.media.bags import Bag
 from snn_detector_ros.media.sources import Frame
+
+
+@dataclass(frozen=True)
+class WindowFrame(Frame):
+    """A picture of a window, and the window."""
+
+    window: StampedWindow
 
 
 class EventBagFrames:
@@ -27,7 +35,7 @@ class EventBagFrames:
 
     :param path: the recording; see :class:`.Bag`.
     :param window: time of a frame, ms.
-    :param representation: how it is drawn; see :func:`.event_frames`.
+    :param representation: how it is drawn; see :func:`.event_picture`.
     :raises SourceError: if it cannot be read or holds no events.
     """
 
@@ -45,7 +53,7 @@ class EventBagFrames:
         #: Not known before all is decoded.
         self.frame_count = None
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[WindowFrame]:
         events = EventStream(TimeWindows(self._length))
         first: int | None = None
         for message in self._bag.messages():
@@ -67,8 +75,9 @@ class EventBagFrames:
         return f'events         {read}' + ''.join(
             f'\n               {times} {event}' for event, times in sorted(counts.items()))
 
-    def _frame(self, window: StampedWindow, time: float) -> Frame:
-        frames = event_frames(window.window, window.height, window.width,
-                              representation=self._representation)
-        return Frame(cv2.cvtColor(frames[0], cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False),
-                     time, self._topic)
+    def _frame(self, window: StampedWindow, time: float) -> WindowFrame:
+        picture = event_picture(window.window, window.height, window.width,
+                                representation=self._representation)
+        return WindowFrame(
+            cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False), time,
+            self._topic, window)

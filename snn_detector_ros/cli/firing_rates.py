@@ -9,10 +9,10 @@ from pathlib import Path
 from snn_detector_ros.datasets.image_folder import read_bgr
 from snn_detector_ros.detection.letterbox import Letterbox
 from snn_detector_ros.engines import FiringStatistics, make_engine
-from snn_detector_ros.network import SpikingNetwork
+from snn_detector_ros.network.model_file import AnyNetwork
 
 
-def measure(network: SpikingNetwork, pictures: Iterable[Path]) -> list[FiringStatistics]:
+def measure(network: AnyNetwork, pictures: Iterable[Path]) -> list[FiringStatistics]:
     """Return the firing statistics of each picture file."""
     engine = make_engine('auto', network)
     letterbox = Letterbox(engine.input_size)

@@ -15,12 +15,13 @@ from snn_detector_ros.conversion.head_finders import HEAD_KINDS
 from snn_detector_ros.conversion.picture_format import PictureFormat
 from snn_detector_ros.engines.float_tail import FloatTail
 from snn_detector_ros.errors import ConfigurationError
-from snn_detector_ros.network import RawHead, SpikingNetwork
+from snn_detector_ros.network import RawHead
+from snn_detector_ros.network.model_file import AnyNetwork
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    group = parser.add_argument_group('what the file does not say')
+    group = parser.add_argument_group('what the file of a float network does not say')
     group.add_argument('--head', choices=tuple(HEAD_KINDS), default='auto',
                        help='how the outputs become boxes: raw keeps the outputs of the float '
                        'network; auto recognises YOLOv5 and keeps anything else raw')
@@ -49,17 +50,25 @@ def read_network(path: Path, options: argparse.Namespace) -> FloatNetwork:
     :raises ConversionError: naming the node that cannot become spikes.
     :raises ConfigurationError: if an option cannot be meant.
     """
-    return read_onnx(
-        path,
-        input_size=tuple(options.input_size) if options.input_size else None,
-        anchors=_anchors(options.anchors),
-        class_names=options.names.split(',') if options.names else None,
-        head=options.head,
-        picture=_picture(options),
-        scale_xy=options.scale_xy)
+    return read_onnx(path, **reading(options))
 
 
-def describe_head(network: SpikingNetwork) -> Iterator[str]:
+def reading(options: argparse.Namespace) -> dict[str, Any]:
+    """
+    Return what the options say, as keyword arguments of :func:`.read_onnx`.
+
+    :raises ConfigurationError: if an option cannot be meant.
+    """
+    return {
+        'input_size': tuple(options.input_size) if options.input_size else None,
+        'anchors': _anchors(options.anchors),
+        'class_names': options.names.split(',') if options.names else None,
+        'head': options.head,
+        'picture': _picture(options),
+        'scale_xy': options.scale_xy}
+
+
+def describe_head(network: AnyNetwork) -> Iterator[str]:
     """Yield what comes out of a network, a line each."""
     head = network.head
     if head is None:

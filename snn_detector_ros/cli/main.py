@@ -23,6 +23,7 @@ COMMANDS = {
     'train': 'train a ReLU detector to convert (needs torch)',
     'train-events': 'train an EMS-YOLO on events simulated from pictures (needs torch)',
     'train-classifier': 'train a spiking ResNet with tdBN, or its ReLU twin (needs torch)',
+    'export': 'make a model file of a network that was trained with spikes (needs torch)',
 }
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from snn_detector_ros.cli.bag_frames import BagFrames
-from snn_detector_ros.cli.event_bag_frames import EventBagFrames
+from snn_detector_ros.cli.event_bag_frames import EventBagFrames, WindowFrame
 from snn_detector_ros.cli.run_tables import firing_table, latency_table
 from snn_detector_ros.detection.detector import STAGES, Detector
 from snn_detector_ros.detection.recording import AnnotatedVideo
@@ -106,7 +106,11 @@ class Replay:
 
     def add(self, frame: Frame) -> None:
         """Detect on one frame."""
-        result = self._detector.detect(frame.image)
+        if isinstance(frame, WindowFrame) and self._detector.reads_events:
+            window = frame.window
+            result = self._detector.detect_events(window.window, window.sensor_size)
+        else:
+            result = self._detector.detect(frame.image)
         self._times.append([1e3 * result.stages[stage] for stage in STAGES])
         firing = self._detector.firing()
         if firing is not None:

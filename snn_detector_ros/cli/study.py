@@ -27,13 +27,14 @@ from snn_detector_ros.datasets.image_folder import evenly_spread, list_images
 from snn_detector_ros.datasets.labels import limited
 from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.evaluation.contestants import Contestant, from_file
-from snn_detector_ros.network.model_file import is_spiking, load
+from snn_detector_ros.network.codes import MAX_STEPS
+from snn_detector_ros.network.model_file import is_spiking, load_converted
 from snn_detector_ros.resources import DEFAULT_MODEL, resource
 from snn_detector_ros.study.bench import Bench
 from snn_detector_ros.study.firing_budget import firing_budget
 from snn_detector_ros.study.levels import codes, normalisation, parameters, pooling
 from snn_detector_ros.study.rates import FIRST_STEPS, rates
-from snn_detector_ros.study.section import Section, write
+from snn_detector_ros.study.section import FILE, Section, draw_plots, write
 
 #: The experiments, by the names of ``--only``.
 PARTS = ('codes', 'normalisation', 'pooling', 'rates', 'budget')
@@ -77,24 +78,37 @@ def run(args: argparse.Namespace) -> int:
 
     :raises SnnDetectorError: if a model, the data or an option cannot be used.
     """
-    if args.most_steps < FIRST_STEPS or args.most_steps & (args.most_steps - 1):
-        raise ConfigurationError(f'--most-steps {args.most_steps}: give a power of two from '
-                                 f'{FIRST_STEPS} on, e.g. 2048')
-    args.output.mkdir(parents=True, exist_ok=True)
+    _check(args)
+    try:
+        args.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f'--output {args.output} cannot be made: {error.strerror}; choose '
+                                 'another folder') from error
     bench = Bench(
         limited(open_dataset(args.data, split=args.split), args.limit), args.slow_limit,
         _calibration(args), args.classes, args.threads,
         lambda name: partial(tqdm, desc=name, unit='picture', disable=None))
     relu = _network(args.relu or resource(DEFAULT_MODEL), args)
     leaky = _network(args.leaky or _trained(args), args)
-    sections = []
+    sections: list[Section] = []
     for section in _sections(bench, relu, leaky, args):
         sections.append(section)
+        draw_plots(args.output, section)
         # After each experiment, so that an interruption loses no more than the one it is in.
-        file = write(args.output, 'Study of spike codes', _introduction(bench, relu, leaky),
-                     sections)
-    print(f'study: {file}')
+        write(args.output, 'Study of spike codes', _introduction(bench, relu, leaky), sections)
+    if not sections:
+        raise ConfigurationError(f'--only pooling: {relu[0].name} has no max pools, or signed '
+                                 'neurons; give another network with --relu')
+    print(f'study: {args.output / FILE}')
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if not FIRST_STEPS <= args.most_steps <= MAX_STEPS or args.most_steps & (args.most_steps - 1):
+        raise ConfigurationError(f'--most-steps {args.most_steps}: give a power of two from '
+                                 f'{FIRST_STEPS} to {MAX_STEPS}, e.g. 2048')
+    if args.only is not PARTS and 'budget' in args.only and not args.budget:
+        raise ConfigurationError('--only budget: name the networks with --budget MODEL...')
 
 
 def _sections(
@@ -122,7 +136,7 @@ def _network(path: Path, args: argparse.Namespace) -> tuple[FloatNetwork, Contes
     """Return a float network and its detector; of a spiking file, what its integers stand for."""
     if is_spiking(path):
         floats = args.output / f'{path.stem}_float.onnx'
-        save_float(dequantise(load(path)), floats)
+        save_float(dequantise(load_converted(path)), floats)
         path = floats
     return read_onnx(path), from_file(path, threads=args.threads)
 

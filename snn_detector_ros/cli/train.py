@@ -2,12 +2,12 @@
 """``snn-detector train``: train a ReLU detector that converts well, and export it as float ONNX."""
 
 import argparse
-import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from snn_detector_ros.errors import ConfigurationError, MissingDependencyError
+from snn_detector_ros.cli import run_options
+from snn_detector_ros.conversion import SuhdOptions
+from snn_detector_ros.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from snn_detector_ros.datasets.labels import LabelledDataset
@@ -26,10 +26,10 @@ WARM_UP_BIAS_RATE = 0.1
 #: Batches of training pictures that restore the batch normalisation of --init.
 STATISTICS_BATCHES = 20
 
-REQUIRED = (('torch', 'torch'), ('faster_coco_eval', 'faster-coco-eval'))
-
-# What fixes the network and its data: kept in the run folder, so that resuming cannot change it.
-SETTINGS_FILE = 'settings.json'
+#: Least and largest value of the numbers that other training commands lack.
+RANGES = {
+    'small_part': (0, 1), 'multi_scale': (0, 0.9), 'mosaic': (0, 1), 'workers': (0, 256),
+    'percentile': (0, 100), 'firing_penalty': (0, 1e6)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='decode pictures whenever they are used: for data sets larger than the memory')
     data.add_argument('--provenance', default='', help='source and licence of the data, as text')
     parser.add_argument('--model', choices=MODEL_NAMES, default=MODEL_NAMES[0])
-    parser.add_argument('--out', type=Path, required=True, help='run folder')
+    run_options.add_arguments(parser, batch=16, learning_rate=0.01)
     parser.add_argument('--export', type=Path, help='float ONNX of the best epoch so far')
-    parser.add_argument('--resume', action='store_true', help='continue the run in --out')
     parser.add_argument(
         '--init', type=Path, metavar='FILE',
         help='start from the weights of an .onnx or .safetensors file of the same network, of its '
@@ -60,15 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--multi-scale', type=float, default=0.0, metavar='PART',
         help='largest change of the size from batch to batch, e.g. 0.25; 0..0.9')
-    parser.add_argument('--epochs', type=int, default=50)
-    parser.add_argument(
-        '--time-limit', type=float, metavar='MINUTES',
-        help='fit the learning rate schedule into this time instead of into --epochs')
-    parser.add_argument('--batch', type=int, default=16, help='pictures, of all processes together')
-    parser.add_argument('--learning-rate', type=float, default=0.01)
     parser.add_argument('--mosaic', type=float, default=0.5, help='share of mosaics, 0..1')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--threads', type=int, default=0, help='threads of torch; 0: its choice')
     parser.add_argument('--workers', type=int, default=1, help='processes that make pictures')
     spikes = parser.add_argument_group('levels of spikes in training')
     spikes.add_argument(
@@ -91,15 +82,12 @@ def run(args: argparse.Namespace) -> int:
     :raises DatasetError: if the data set is malformed.
     :raises ConfigurationError: if an option cannot work.
     """
-    for module, package in REQUIRED:
-        if find_spec(module) is None:
-            raise MissingDependencyError(package, 'train')
     _check(args)
-    from snn_detector_ros.training.loop import CHECKPOINT_FILE, prepare_torch
+    run_options.require('torch', 'faster_coco_eval')
+    from snn_detector_ros.training.loop import prepare_torch
     from snn_detector_ros.training.processes import join_processes
 
-    if not args.resume and (args.out / CHECKPOINT_FILE).exists():
-        raise ConfigurationError(f'{args.out} holds a run; add --resume or choose another --out')
+    run_options.open_folder(args)
     prepare_torch(seed=args.seed, threads=args.threads)
     with join_processes() as processes:
         _train(args, processes)
@@ -140,19 +128,16 @@ def _train(args: argparse.Namespace, processes: 'Processes') -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for option, size in (('--size', args.size), ('--small-size', args.small_size)):
-        if size <= 0 or size % 32:
-            raise ConfigurationError(f'{option} {size} is not a multiple of 32 px, e.g. 320')
-    for option, part in (('--small-part', args.small_part), ('--mosaic', args.mosaic)):
-        if not 0 <= part <= 1:
-            raise ConfigurationError(f'{option} {part} is not in 0..1')
-    if not 0 <= args.multi_scale <= 0.9:
-        raise ConfigurationError(f'--multi-scale {args.multi_scale} is not in 0..0.9')
-    if args.spikes is None and (args.firing_penalty or args.percentile is not None):
+    run_options.check_side(args, 'size')
+    run_options.check_side(args, 'small_size')
+    run_options.check(args, RANGES)
+    if args.spikes is not None:
+        _suhd_options(args)  # raises if there is no such code
+    elif (args.firing_penalty or args.percentile is not None):
         raise ConfigurationError('--firing-penalty and --percentile are of use with --spikes only')
-    for option, count in (('--epochs', args.epochs), ('--batch', args.batch)):
-        if count < 1:
-            raise ConfigurationError(f'{option} {count} must be at least 1')
+    if args.export is not None and not args.export.parent.is_dir():
+        raise ConfigurationError(
+            f'--export {args.export}: there is no folder {args.export.parent}')
 
 
 def _schedule(args: argparse.Namespace) -> 'Schedule':
@@ -174,11 +159,11 @@ def _code(text: str) -> tuple[int, int]:
 
 
 def _dataset(args: argparse.Namespace, split: str) -> 'LabelledDataset':
-    from snn_detector_ros.datasets.formats import open_dataset
+    from snn_detector_ros.datasets.formats import YOLO_FILE, open_dataset
 
     is_own = split == 'val' and args.val is not None
     path, images = (args.val, args.val_images) if is_own else (args.data, args.images)
-    if path.suffix in ('.yaml', '.yml'):
+    if path.suffix in ('.yaml', '.yml') or (path / YOLO_FILE).is_file():
         return open_dataset(path, split=split, images=images)
     if split == 'val' and not is_own:
         raise ConfigurationError(f'{path} has no validation part; name it with --val')
@@ -203,20 +188,14 @@ def _model(
         train: 'PictureCache', processes: 'Processes') -> 'AnchorDetector':
     """Build the network; its anchors are fixed once and kept with the run."""
     from snn_detector_ros.training.anchors import as_anchors, kmeans_anchors
-    from snn_detector_ros.training.checkpoint import replace_file
     from snn_detector_ros.training.initial_weights import load_weights, read_weights
     from snn_detector_ros.training.models import MODELS, create_model
 
-    file = args.out / SETTINGS_FILE
     spikes = None if args.spikes is None else list(args.spikes)
     fixed = {'model': args.model, 'names': list(names), 'size': args.size, 'spikes': spikes}
-    if args.resume and file.exists():
-        settings = json.loads(file.read_text())
-        for key, value in fixed.items():
-            if settings.get(key) != value:
-                raise ConfigurationError(f'{file}: {key} is {settings.get(key)!r}, not {value!r}')
-        anchors = as_anchors(settings['anchors'])
-        return create_model(args.model, len(names), anchors)
+    earlier = run_options.earlier_settings(args, fixed)
+    if earlier is not None:
+        return create_model(args.model, len(names), as_anchors(earlier['anchors']))
     anchors = kmeans_anchors(*train.box_sizes(args.size), levels=MODELS[args.model].levels)
     model = create_model(args.model, len(names), anchors)
     if args.init is not None:
@@ -227,9 +206,7 @@ def _model(
         print(f'--init {args.init}: new weights for {", ".join(fresh) or "none"}', flush=True)
         _restore_normalisation(model, args, train)
     if processes.is_first:
-        args.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(fixed | {'anchors': anchors}, indent=1)
-        replace_file(file, lambda path: path.write_text(text))
+        run_options.keep_settings(args, fixed | {'anchors': anchors})
         print(f'anchors: {anchors}', flush=True)
     return model
 
@@ -252,16 +229,26 @@ def _levels(
         args: argparse.Namespace, model: 'AnchorDetector',
         train: 'PictureCache') -> 'LevelSteps | None':
     """Give the network levels, if it is to be trained for spikes."""
-    from snn_detector_ros.conversion import SuhdOptions
     from snn_detector_ros.training.level_steps import CalibrationPictures, LevelSteps
     from snn_detector_ros.training.spike_levels import insert_levels
 
     if args.spikes is None:
         return None
-    steps, burst = args.spikes
-    options = SuhdOptions(steps=steps, burst=burst, percentile=args.percentile)
+    options = _suhd_options(args)
     insert_levels(model, options.code.max_level)
     return LevelSteps(options, CalibrationPictures(train, args.size), args.size)
+
+
+def _suhd_options(args: argparse.Namespace) -> SuhdOptions:
+    """
+    Return the conversion that the network is trained for.
+
+    :raises ConfigurationError: if there is no such code.
+    """
+    steps, burst = args.spikes
+    options = SuhdOptions(steps=steps, burst=burst, percentile=args.percentile)
+    options.code  # noqa: B018 - raises if the code cannot be used
+    return options
 
 
 def _export(

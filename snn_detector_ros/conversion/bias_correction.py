@@ -9,18 +9,18 @@ pictures says by how much. Depthwise networks, with nine weights a neuron, need 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from snn_detector_ros.conversion.calibration import Pictures, run_float
-from snn_detector_ros.conversion.dequantise import dequantise_convolution
 from snn_detector_ros.conversion.float_graph import INPUT, to_onnx
-from snn_detector_ros.conversion.float_network import FloatConvolution, FloatNetwork
-from snn_detector_ros.network import IMAGE, Convolution
+from snn_detector_ros.conversion.float_network import (
+    FloatConvolution,
+    FloatNetwork,
+    inputs_of_outputs,
+)
+from snn_detector_ros.network import IMAGE
 
 
 def mean_inputs(network: FloatNetwork, images: Pictures) -> dict[str, NDArray[np.float64]]:
@@ -48,24 +48,14 @@ def mean_inputs(network: FloatNetwork, images: Pictures) -> dict[str, NDArray[np
     return {name: value / len(images) for name, value in sums.items()}
 
 
-def correct_bias(
-    conv: Convolution, original: FloatConvolution, steps: Mapping[str, NDArray[np.float32]],
-    means: Mapping[str, NDArray[np.float64]],
-) -> Convolution:
+def mean_error(
+    error: NDArray[np.float64], inputs: NDArray[np.float64], groups: int,
+) -> NDArray[np.float64]:
     """
-    Return a convolution whose sums are right on average.
+    Return what sums are wrong by on average.
 
-    :param conv: the convolution with rounded weights.
-    :param original: what it was made from.
-    :param steps: step of each channel of its source.
-    :param means: from :func:`mean_inputs`.
+    :param error: of each weight, float64 [Cout, Cin / groups, kernel height, kernel width].
+    :param inputs: mean of each channel, float64 [Cin].
+    :returns: float64 [Cout].
     """
-    rounded = dequantise_convolution(conv, steps[conv.source].astype(np.float64))
-    error = (rounded.weight.astype(np.float64) - original.weight).sum(axis=(2, 3))
-    by_group = means[conv.source].reshape(conv.groups, error.shape[1])
-    mean = np.repeat(by_group, len(error) // conv.groups, axis=0)
-    unit = conv.step.astype(np.float64)
-    if conv.threshold is not None:
-        unit = unit / conv.threshold
-    shift = np.rint((error * mean).sum(axis=1) / unit)
-    return replace(conv, bias=(conv.bias - shift).astype(np.int32))
+    return (error.sum(axis=(2, 3)) * inputs_of_outputs(inputs, len(error), groups)).sum(axis=1)

@@ -20,7 +20,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
-from snn_detector_ros.conversion.float_graph import INPUT, sum_name, to_onnx
+from snn_detector_ros.conversion.float_graph import INPUT, as_input, sum_name, to_onnx
 from snn_detector_ros.conversion.float_network import FloatConvolution, FloatNetwork
 from snn_detector_ros.errors import ConversionError
 from snn_detector_ros.network import Add, Rectifier
@@ -62,10 +62,14 @@ def calibrate(
         raise ConversionError(f'percentile {percentile} is not in (0, 100]')
     if not len(images):
         raise ConversionError('no picture to calibrate on')
+    if not network.calibrated:
+        raise ConversionError(f'{network.name}: no layer would fire, because each convolution is '
+                              'an output; such a network needs no spikes')
     maxima = _maxima(network, images, behind_slope)
     for name, values in maxima.items():
         if not np.isfinite(values).all():
-            raise ConversionError(f'layer `{name}` overflows float32 on a calibration picture')
+            raise ConversionError(f'layer `{name}` overflows float32 on a calibration picture, or '
+                                  'has weights that are not finite')
     return maxima if percentile is None else _percentiles(
         network, images, behind_slope, maxima, percentile)
 
@@ -161,9 +165,8 @@ def run_float(
         if image.shape != shape or image.dtype != np.uint8:
             raise ConversionError(f'calibration picture is {image.dtype} of {image.shape}, needs '
                                   f'uint8 of {shape}')
-        pixels = image[None, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float32) / 255
         try:
-            outputs = session.run(None, {INPUT: np.ascontiguousarray(pixels)})
+            outputs = session.run(None, {INPUT: as_input(image)})
         except Exception as error:  # ONNX Runtime has no public base class of its errors
             raise ConversionError(f'the float network cannot be run: {error}') from error
         yield dict(zip(names, outputs, strict=True))

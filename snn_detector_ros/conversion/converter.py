@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from snn_detector_ros.conversion.bias_correction import correct_bias, mean_inputs
+from snn_detector_ros.conversion.bias_correction import mean_inputs
 from snn_detector_ros.conversion.calibration import Maxima, Pictures, calibrate
 from snn_detector_ros.conversion.float_network import (
     FloatConvolution,
@@ -85,15 +85,14 @@ def convert(
     steps = choose_steps(network, maxima, code.max_level, options.normalisation)
     signed = network.signed
     covariances = input_covariances(network, images) if options.rounding == 'joint' else {}
-    means = mean_inputs(network, images) if options.bias_correction else None
+    means = mean_inputs(network, images) if options.bias_correction else {}
 
     def converted(layer: FloatLayer) -> Layer:
         if not isinstance(layer, FloatConvolution):
             return layer
-        conv = convert_convolution(
+        return convert_convolution(
             layer, steps, code.max_level, signed=layer.source in signed,
-            covariance=covariances.get(layer.name))
-        return conv if means is None else correct_bias(conv, layer, steps, means)
+            covariance=covariances.get(layer.name), mean=means.get(layer.source))
 
     layers = tuple(map(converted, network.layers))
     result = SpikingNetwork(

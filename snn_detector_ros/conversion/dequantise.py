@@ -6,7 +6,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_detector_ros.conversion.float_network import FloatConvolution, FloatLayer, FloatNetwork
+from snn_detector_ros.conversion.float_network import (
+    FloatConvolution,
+    FloatLayer,
+    FloatNetwork,
+    inputs_of_outputs,
+)
 from snn_detector_ros.network import (
     IMAGE,
     Add,
@@ -33,7 +38,7 @@ def dequantise(network: SpikingNetwork) -> FloatNetwork:
     for layer in network.layers:
         match layer:
             case Convolution():
-                layers.append(dequantise_convolution(layer, steps[layer.source]))
+                layers.append(_dequantise_convolution(layer, steps[layer.source]))
                 steps[layer.name] = layer.step.astype(np.float64)
             case MaxPool() | Upsample() | Add() | Rectifier():
                 layers.append(layer)
@@ -56,7 +61,7 @@ def dequantise(network: SpikingNetwork) -> FloatNetwork:
         network.class_names, network.provenance)
 
 
-def dequantise_convolution(
+def _dequantise_convolution(
     conv: Convolution, source_step: NDArray[np.float64],
 ) -> FloatConvolution:
     """
@@ -67,8 +72,7 @@ def dequantise_convolution(
     unit = conv.step.astype(np.float64)
     if conv.threshold is not None:
         unit = unit / conv.threshold
-    per_group = source_step.reshape(conv.groups, conv.weight.shape[1])
-    per_output = np.repeat(per_group, len(conv.weight) // conv.groups, axis=0)
+    per_output = inputs_of_outputs(source_step, len(conv.weight), conv.groups)
     weight = conv.weight * unit[:, None, None, None] / per_output[:, :, None, None]
     if conv.source == IMAGE:
         weight = weight[:, ::-1]  # float networks read red-green-blue

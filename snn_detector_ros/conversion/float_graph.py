@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from snn_detector_ros.conversion.float_network import FloatConvolution, FloatLayer, FloatNetwork
@@ -62,6 +63,17 @@ def to_onnx(
     return model
 
 
+def as_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """
+    Return a picture as the input of :func:`to_onnx`.
+
+    :param pixels: uint8 [H, W, 3], blue-green-red.
+    :returns: float32 [1, 3, H, W], RGB in 0..1.
+    """
+    planes = pixels[:, :, ::-1].transpose(2, 0, 1)[None]
+    return np.ascontiguousarray(planes.astype(np.float32) / 255)
+
+
 class _Writer(GraphWriter):
     """Writes layer by layer."""
 
@@ -78,11 +90,7 @@ class _Writer(GraphWriter):
             case Concat():
                 self._node('Concat', sources, layer.name, axis=CHANNEL_AXIS)
             case Upsample():
-                factor = float(layer.factor)
-                scales = self._constant(
-                    f'{layer.name}/scales', np.array([1, 1, factor, factor], np.float32))
-                self._node('Resize', [*sources, '', scales], layer.name, mode='nearest',
-                           coordinate_transformation_mode='asymmetric', nearest_mode='floor')
+                self._nearest(layer)
             case Slice():
                 self._slice(layer, sources[0])
             case Rectifier():

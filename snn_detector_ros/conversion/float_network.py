@@ -65,6 +65,20 @@ class FloatConvolution:
         return self.weight.shape[2], self.weight.shape[3]
 
 
+def inputs_of_outputs(
+    values: NDArray[np.float64], outputs: int, groups: int,
+) -> NDArray[np.float64]:
+    """
+    Return what each output of a grouped convolution reads of numbers of its input.
+
+    :param values: one number a channel of the input, [Cin].
+    :param outputs: channels of the output; group g of them reads channels g * Cin / groups and
+        following.
+    :returns: [Cout, Cin / groups].
+    """
+    return np.repeat(values.reshape(groups, -1), outputs // groups, axis=0)
+
+
 FloatLayer: TypeAlias = (
     FloatConvolution | MaxPool | Add | Concat | Upsample | Slice | Rectifier | Permutation
     | DepthToSpace)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from snn_detector_ros.conversion.onnx_graph import OnnxNode
 from snn_detector_ros.network import IMAGE
@@ -45,7 +46,7 @@ def _path(node: OnnxNode, output: int) -> list[str]:
     """Return the modules that a node is in, outermost first, and what tells it apart there."""
     parts = [re.sub(r'[^A-Za-z0-9_.-]', '_', part) for part in node.name.split('/') if part]
     parts = [part.removeprefix('node_') for part in parts]  # of torch's newer exporter
-    parts = [part for part, inner in zip(parts, [*parts[1:], ''], strict=True)
+    parts = [part for part, inner in zip_longest(parts, parts[1:], fillvalue='')
              if not inner.startswith(f'{part}.')] or [node.operator]
     if len(parts) > 1 and node.operator in _MODULES and parts[-1].startswith(node.operator):
         parts.pop()

@@ -52,6 +52,8 @@ def multiply_by_constant(walk: Translation, node: OnnxNode) -> None:
     place, value = _constant_operand(walk, node)
     if node.operator == 'Div' and place == 1:
         raise node.error('divides by an activation, which no neuron does; train without it')
+    if node.operator == 'Div' and not np.all(value):
+        raise node.error('divides by zero; repair the weights of the network')
     _scale(walk, node, place, 1 / value if node.operator == 'Div' else value, 0)
 
 
@@ -104,9 +106,11 @@ def copy(walk: Translation, node: OnnxNode) -> None:
 
 def _constant_operand(walk: Translation, node: OnnxNode) -> tuple[int, NDArray[Any]]:
     """Return the place of the operand that is no constant, and the other's value."""
+    if len(node.inputs) != 2:
+        raise node.error(f'combines {len(node.inputs)} tensors; write it as nodes of two')
     place = 0 if walk.is_constant(node.inputs[1]) else 1
     value = walk.constant(node, 1 - place)
-    if value is None or len(node.inputs) != 2:
+    if value is None:
         raise node.error('combines two activations, which no spiking neuron does (a gate, or '
                          'attention); ' + RETRAIN)
     return place, np.asarray(value, np.float64)

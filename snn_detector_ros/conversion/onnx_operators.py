@@ -25,15 +25,13 @@ _CHANNELS = (1, -3)
 
 
 def _max_pool(walk: Translation, node: OnnxNode) -> None:
-    source = walk.source(node, padded=True)
+    source = walk.source(node)
     if len(node.outputs) > 1:
         raise node.error('indices of the maxima are not available')
     kernel, stride, padding = read_window(
         node, tuple(node.attributes['kernel_shape']), walk.shape(source))
     if max(padding[0], padding[2]) >= kernel[0] or max(padding[1], padding[3]) >= kernel[1]:
         raise node.error(f'padding {padding} must be smaller than the kernel {kernel}')
-    if walk.view(node).padding != NO_PADDING:
-        raise node.error('reads zeros that a Pad node made; give the pool its own padding')
     walk.add(node, MaxPool(walk.name(node), source, kernel, stride, padding))
 
 
@@ -42,6 +40,9 @@ def _add(walk: Translation, node: OnnxNode) -> None:
         activations.add_constant(walk, node)
         return
     views = [walk.view(node, index) for index in range(len(node.inputs))]
+    if len(views) == 1:
+        walk.set_view(node.outputs[0], views[0])
+        return
     together = IMAGE not in {view.layer for view in views} and all(
         view.is_whole and view.padding == NO_PADDING
         and np.array_equal(view.numbers, views[0].numbers) for view in views)
@@ -75,11 +76,12 @@ def _move(walk: Translation, node: OnnxNode) -> None:
         raise node.error('where it moves its input to depends on the picture')
     views = [walk.view(node, index) for index in places]
     layers = {view.layer for view in views}
-    if node.operator == 'Concat' and (len(layers) > 1 or constants):
+    is_padded = any(view.padding != NO_PADDING for view in views)
+    if node.operator == 'Concat' and (len(layers) > 1 or constants or is_padded):
         _concat(walk, node)
         return
-    if any(view.padding != NO_PADDING for view in views):
-        raise node.error('only a convolution or a pool may read what a Pad node made')
+    if is_padded:
+        raise node.error('moves the zeros that a Pad node made; pad behind it')
     if node.operator in ('Split', 'Slice') and IMAGE not in layers and views[0].is_whole and (
             views[0].channel_order is not None):
         # The parts of a shuffled tensor share one permutation.
@@ -113,9 +115,10 @@ def _resize(walk: Translation, node: OnnxNode) -> None:
     if axes is not None:
         height, width, channels = walk.shape(source)
         scales, sizes = (_on_all_axes(values, axes, whole) for values, whole in (
-            (scales, [1, 1, 1, 1]), (sizes, [1, channels, height, width])))
+            (scales, [1, 1, 1, 1]), (sizes, [walk.batch, channels, height, width])))
     factor = read_upsample_factor(
-        node, None if scales is None else np.asarray(scales), sizes, walk.shape(source))
+        node, None if scales is None else np.asarray(scales), sizes, walk.shape(source),
+        walk.batch)
     if factor == 1:
         walk.set_view(node.outputs[0], walk.view(node))
     else:

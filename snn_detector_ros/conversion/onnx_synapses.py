@@ -12,6 +12,7 @@ from snn_detector_ros.conversion.float_network import FloatConvolution
 from snn_detector_ros.conversion.onnx_graph import OnnxNode
 from snn_detector_ros.conversion.onnx_windows import (
     TransposedWindow,
+    check_kernel,
     read_transposed_window,
     read_window,
 )
@@ -21,9 +22,6 @@ from snn_detector_ros.network import IMAGE, MaxPool, Shape
 
 if TYPE_CHECKING:
     from snn_detector_ros.conversion.onnx_translation import Translation
-
-#: Largest side of a kernel that the engines take.
-MAX_KERNEL = 64
 
 
 def convolution(walk: Translation, node: OnnxNode) -> None:
@@ -38,7 +36,7 @@ def convolution(walk: Translation, node: OnnxNode) -> None:
     else:
         source = walk.source(node, padded=True)
         size, channels = walk.shape(source), walk.shape(source)[2]
-    if weight.shape[1] * groups != channels:
+    if weight.shape[1] * groups != channels or len(weight) % groups:
         raise node.error(f'weights {weight.shape} in {groups} group(s) do not fit an input of '
                          f'{channels} channels')
     _, stride, padding = read_window(
@@ -96,9 +94,7 @@ def fully_connected(walk: Translation, node: OnnxNode) -> None:
     if view.layer == IMAGE or len(view.shape) != 2 or view.shape[1] != len(matrix):
         raise node.error(f'reads a tensor of {view.shape}, needs [N, {len(matrix)}] from a layer')
     batch, channels, height, width = view.source
-    if max(height, width) > MAX_KERNEL:
-        raise node.error(f'reads a map of {height}x{width}, at most {MAX_KERNEL} px a side are '
-                         'supported; use a smaller input size')
+    check_kernel(node, (height, width))
     per_picture = channels * height * width
     expected = view.numbers[0] + np.arange(batch)[:, None] * per_picture
     if view.padding != NO_PADDING or not np.array_equal(view.numbers, expected):
@@ -122,10 +118,11 @@ def average_pool(walk: Translation, node: OnnxNode) -> None:
     outer = walk.view(node).padding
     size = _padded(walk.shape(source), walk.view(node))
     kernel, stride, padding = read_window(node, tuple(node.attributes['kernel_shape']), size)
-    if any(padding) and not node.attributes.get('count_include_pad', 0):
-        raise node.error('averages over fewer pixels at the border (count_include_pad=0), which '
-                         'one set of weights cannot do; export without padding, or with '
-                         'count_include_pad=1')
+    if any(padding) and (
+            node.attributes.get('ceil_mode', 0) or not node.attributes.get('count_include_pad', 0)):
+        raise node.error('averages over fewer pixels at the border (count_include_pad=0, or '
+                         'ceil_mode), which one set of weights cannot do; export without padding, '
+                         'or with count_include_pad=1 and ceil_mode=0')
     if node.attributes.get('ceil_mode', 0) and any(
             (size[axis] + padding[axis] + padding[axis + 2] - kernel[axis]) % stride[axis]
             for axis in (0, 1)):
@@ -138,6 +135,7 @@ def global_pool(walk: Translation, node: OnnxNode) -> None:
     """Read an average or a maximum over the whole map."""
     source = walk.source(node)
     kernel = walk.shape(source)[:2]
+    check_kernel(node, kernel)
     if node.operator == 'GlobalMaxPool':
         walk.add(node, MaxPool(walk.name(node), source, kernel))
     else:
@@ -151,6 +149,7 @@ def reduce_mean(walk: Translation, node: OnnxNode) -> None:
         raise node.error('only means over height and width are synapses of equal weight')
     source = walk.source(node)
     height, width, channels = walk.shape(source)
+    check_kernel(node, (height, width))
     vectors = None
     if not node.attributes.get('keepdims', 1):
         vectors = View('', (walk.batch, channels, 1, 1)).numbers.reshape(walk.batch, channels)
@@ -163,9 +162,6 @@ def _average(
     vectors: NDArray[np.int64] | None = None,
 ) -> None:
     """Add the synapses; ``vectors`` are the numbers of the output where that is no map."""
-    if max(kernel) > MAX_KERNEL:
-        raise node.error(f'averages {kernel[0]}x{kernel[1]} px, at most {MAX_KERNEL} a side are '
-                         'supported; use a smaller input size')
     channels = walk.shape(source)[2]
     conv = FloatConvolution(
         walk.name(node), source,

@@ -27,7 +27,7 @@ from snn_detector_ros.conversion.onnx_body import find_body
 from snn_detector_ros.conversion.onnx_graph import OnnxGraph, OnnxNode
 from snn_detector_ros.conversion.onnx_operators import FOLDABLE, OPERATORS, refusal
 from snn_detector_ros.conversion.tensor_view import NO_PADDING, View
-from snn_detector_ros.conversion.view_layers import layers_of_view
+from snn_detector_ros.conversion.view_layers import layers_of_view, relay
 from snn_detector_ros.errors import ConversionError
 from snn_detector_ros.network import IMAGE, Shape
 from snn_detector_ros.network.validation import MAX_LEVELS
@@ -47,8 +47,6 @@ class Translation:
         self.input_size = (size[0], size[1])
         #: ONNX tensor in which each readout leaves the network.
         self.readouts: dict[str, str] = {}
-        #: First node of the tail; None if the graph ends in its convolutions.
-        self.tail: OnnxNode | None = None
         self._layers: dict[str, FloatLayer] = {}
         self._shapes: dict[str, Shape] = {IMAGE: (*self.input_size, picture.source[1])}
         self._views = {graph.picture: picture}
@@ -64,16 +62,14 @@ class Translation:
         :raises ConversionError: naming the node that cannot be translated.
         """
         body = find_body(self.graph)
-        tail: list[OnnxNode] = []
+        read: dict[str, None] = {}  # what the tail reads, in order
         for node in self.graph.nodes:
             if self.graph.fold(node) or self._is_shape(node):
                 continue
             if node in body:
                 self._translate(node)
             elif not self._fold_into_readout(node):
-                tail.append(node)
-        self.tail = tail[0] if tail else None
-        read = dict.fromkeys([name for node in tail for name in node.inputs])
+                read.update(dict.fromkeys(node.inputs))
         for tensor in [*read, *self.graph.outputs]:
             if tensor in self._views:
                 self._declare_readout(tensor)
@@ -106,23 +102,25 @@ class Translation:
         """
         Return the layer that an input of a node is, adding copies where elements were moved.
 
-        :param padded: whether the node can take over padding.
+        :param padded: whether the node takes over padding; it becomes a layer if not.
         """
         view = self.view(node, index)
         if view.layer == IMAGE:
             raise node.error('only a convolution may read the picture; prepare it outside')
-        if view.padding != NO_PADDING and not padded:
-            raise node.error('only a convolution or a pool may read what a Pad node made')
-        if view.index is None:
-            return view.layer
-        layers = layers_of_view(view, self.is_signed(view.layer))
+        layers = [] if view.index is None else layers_of_view(view, self.is_signed(view.layer))
         if layers is None:
             raise node.error(f'input `{node.inputs[index]}` of {view.shape} rearranges '
                              f'`{view.layer}` of {view.source} into something other than maps')
         for layer in layers:
-            if layer.name not in self._layers:
-                self._append(node, layer)
-        return layers[-1].name if layers else view.layer
+            self._append_once(node, layer)
+        source = layers[-1].name if layers else view.layer
+        if view.padding == NO_PADDING or padded:
+            return source
+        sides = '-'.join(map(str, view.padding))
+        zeros = relay(f'{source}.padded{sides}', source, self.shape(source)[2],
+                      float(self.is_signed(source)), view.padding)
+        self._append_once(node, zeros)
+        return zeros.name
 
     def constant(self, node: OnnxNode, index: int) -> NDArray[Any] | None:
         """Return the constant that a node reads; None if it is absent or not constant."""
@@ -166,6 +164,11 @@ class Translation:
     def set_view(self, tensor: str, view: View) -> None:
         """Declare what a tensor is."""
         self._views[tensor] = view
+
+    def _append_once(self, node: OnnxNode, layer: FloatLayer) -> None:
+        """Append a copy, unless another node has needed it already."""
+        if layer.name not in self._layers:
+            self._append(node, layer)
 
     def _append(self, node: OnnxNode, layer: FloatLayer) -> None:
         shape = layer.output_shape(tuple(self._shapes[source] for source in layer.sources))
@@ -231,12 +234,9 @@ class Translation:
 
     def _copy_out(self, source: str) -> FloatConvolution:
         """Read out levels through a synapse of weight one each."""
-        height, width, channels = self._shapes[source]
-        layer = FloatConvolution(
-            f'{source}.out', source, np.ones((channels, 1, 1, 1), np.float32),
-            np.zeros(channels, np.float32), groups=channels)
+        layer = relay(f'{source}.out', source, self._shapes[source][2], 1.0)
         self._layers[layer.name] = layer
-        self._shapes[layer.name] = (height, width, channels)
+        self._shapes[layer.name] = self._shapes[source]
         return layer
 
     def _needed_layers(self) -> tuple[FloatLayer, ...]:

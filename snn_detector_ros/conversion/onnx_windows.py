@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from snn_detector_ros.conversion.onnx_graph import OnnxNode
 from snn_detector_ros.network import Shape
-from snn_detector_ros.network.validation import MAX_FACTOR
+from snn_detector_ros.network.validation import MAX_FACTOR, MAX_KERNEL
 
 #: Position in the source of the centre of output pixel x, at a factor f and source length n.
 _COORDINATES: dict[str, Callable[[NDArray[np.float64], int, int], NDArray[np.float64]]] = {
@@ -45,6 +45,7 @@ def read_window(
     if not dilation and any(step != 1 for step in node.attributes.get('dilations', (1, 1))):
         raise node.error('dilation is not supported; train the layer without it')
     edges = (kernel[0], kernel[1])
+    check_kernel(node, edges)
     strides = node.attributes.get('strides', (1, 1))
     stride = (int(strides[0]), int(strides[1]))
     padding = _read_padding(node, edges, stride, size)
@@ -53,6 +54,17 @@ def read_window(
     if min(padding) < 0:
         raise node.error(f'negative padding {padding} is not supported; crop outside the network')
     return edges, stride, padding
+
+
+def check_kernel(node: OnnxNode, kernel: tuple[int, int]) -> None:
+    """
+    Refuse a window that is larger than the engines take.
+
+    :param kernel: its height and width, dilated.
+    """
+    if max(kernel) > MAX_KERNEL:
+        raise node.error(f'reads {kernel[0]}x{kernel[1]} px at once, at most {MAX_KERNEL} a side '
+                         'are supported; use a smaller kernel or input size')
 
 
 @dataclass(frozen=True)
@@ -135,7 +147,7 @@ def read_transposed_window(
 
 def read_upsample_factor(
     node: OnnxNode, scales: NDArray[np.floating] | None, sizes: NDArray[np.integer] | None,
-    size: Shape,
+    size: Shape, batch: int,
 ) -> int:
     """
     Read a Resize or Upsample node that repeats each pixel a whole number of times.
@@ -143,6 +155,7 @@ def read_upsample_factor(
     :param scales: factors along N, C, H, W, if given.
     :param sizes: target sizes along N, C, H, W, if given.
     :param size: shape of the tensor to be resized.
+    :param batch: pictures in it.
     :raises ConversionError: if it does anything else.
     """
     mode = node.attributes.get('mode', 'nearest')
@@ -152,7 +165,7 @@ def read_upsample_factor(
     if scales is not None and scales.size == 4:
         factors = scales.astype(np.float64)
     elif sizes is not None and sizes.size == 4:
-        factors = sizes / np.array([1, channels, height, width])
+        factors = sizes / np.array([batch, channels, height, width])
     else:
         raise node.error('scales or sizes of all four axes must be constants; '
                          'export with a fixed input size')
@@ -197,13 +210,15 @@ def _round_up(
 ) -> tuple[int, int, int, int]:
     """Express ceil_mode as more padding below and at the right."""
     top, left, bottom, right = padding
-    bottom, right = bottom + stride[0] - 1, right + stride[1] - 1
+    ends = []
     for axis, (before, after) in enumerate(((top, bottom), (left, right))):
-        last_start = (size[axis] + before + after - kernel[axis]) // stride[axis] * stride[axis]
-        if last_start - before >= size[axis]:
+        windows = -(-(size[axis] + before + after - kernel[axis]) // stride[axis])
+        last = windows * stride[axis] - before
+        if last >= size[axis]:
             raise node.error('ceil_mode adds a window that lies in the padding alone; '
                              'export with ceil_mode=0')
-    return top, left, bottom, right
+        ends.append(last + kernel[axis] - size[axis])
+    return top, left, ends[0], ends[1]
 
 
 def _copies(coordinates: str, rounding: str, factor: int, length: int) -> bool:

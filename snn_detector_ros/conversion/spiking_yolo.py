@@ -24,7 +24,7 @@ from snn_detector_ros.conversion.calibration import Maxima, Pictures, calibrate
 from snn_detector_ros.conversion.converter import silent_channels
 from snn_detector_ros.conversion.float_network import FloatConvolution, FloatLayer, FloatNetwork
 from snn_detector_ros.conversion.scales import Normalisation, choose_steps
-from snn_detector_ros.conversion.suhd import PIXEL_MAX, STEM_WEIGHT_MAX, convert_convolution
+from snn_detector_ros.conversion.suhd import STEM_WEIGHT_MAX, convert_convolution
 from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.network import (
     IMAGE,
@@ -36,7 +36,7 @@ from snn_detector_ros.network import (
     SpikingNetwork,
 )
 from snn_detector_ros.network.codes import MAX_STEPS
-from snn_detector_ros.network.validation import validate
+from snn_detector_ros.network.validation import MAX_PIXEL, validate
 
 #: No bias of a signed neuron is larger; far beyond what its synapses can make up for.
 _BIAS_MAX = 1 << 30
@@ -128,7 +128,7 @@ def _make_room(network: FloatNetwork, steps: int, maxima: Maxima) -> Maxima:
     stems = {layer.name: np.abs(layer.weight.astype(np.float64)).max(axis=(1, 2, 3))
              for layer in network.layers
              if isinstance(layer, FloatConvolution) and layer.source == IMAGE}
-    return {name: np.maximum(values, stems[name] * steps / (PIXEL_MAX * STEM_WEIGHT_MAX))
+    return {name: np.maximum(values, stems[name] * steps / (MAX_PIXEL * STEM_WEIGHT_MAX))
             if name in stems else values for name, values in maxima.items()}
 
 

@@ -15,11 +15,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_detector_ros.conversion.float_network import FloatConvolution
+from snn_detector_ros.conversion.bias_correction import mean_error
+from snn_detector_ros.conversion.float_network import FloatConvolution, inputs_of_outputs
 from snn_detector_ros.conversion.weight_rounding import round_weights
 from snn_detector_ros.errors import ConversionError
 from snn_detector_ros.network import IMAGE, Convolution
-from snn_detector_ros.network.validation import MAX_LEVEL_TIMES_THRESHOLD, MAX_THRESHOLD
+from snn_detector_ros.network.validation import (
+    MAX_LEVEL_TIMES_THRESHOLD,
+    MAX_PIXEL,
+    MAX_THRESHOLD,
+)
 
 WEIGHT_MAX = 127
 
@@ -28,7 +33,6 @@ WEIGHT_MAX = 127
 STEM_WEIGHT_MAX = 64
 
 PAIR_MAX = (1 << 15) - 1
-PIXEL_MAX = 255
 
 #: The bias of a readout stays below this many units, so that float32 holds each of its membranes.
 _READOUT_BIAS_MAX = 1 << 23
@@ -41,6 +45,7 @@ def convert_convolution(
     *,
     signed: bool = False,
     covariance: NDArray[np.float64] | None = None,
+    mean: NDArray[np.float64] | None = None,
 ) -> Convolution:
     """
     Convert one convolution.
@@ -52,6 +57,8 @@ def convert_convolution(
     :param covariance: of the inputs of its neurons, see
         :func:`~snn_detector_ros.conversion.weight_rounding.round_weights`; None rounds each weight
         to the nearest.
+    :param mean: of each channel that it reads, float64 [C]: what its rounded weights are wrong by
+        on average is taken off the bias; None leaves it.
     :raises ConversionError: if the weights are not finite, or the cap of a ReLU6 cannot be kept.
     """
     if not (np.isfinite(conv.weight).all() and np.isfinite(conv.bias).all()):
@@ -78,9 +85,13 @@ def convert_convolution(
     else:
         weight = round_weights(
             in_units, weight_max, _in_levels(covariance, conv, steps[conv.source]))
-    bias = np.rint(conv.bias / unit)
+    bias = conv.bias / unit
+    if mean is not None:
+        levels = (mean[::-1] if is_stem else mean) / steps[conv.source]
+        bias = bias - mean_error(weight - in_units, levels, conv.groups)
+    bias = np.rint(bias)
     if threshold is not None:
-        top = PIXEL_MAX if is_stem else max_level
+        top = MAX_PIXEL if is_stem else max_level
         bias = _clip_bias(bias, weight, threshold, (-top if signed else 0, top), max_level)
     return Convolution(
         conv.name, conv.source, weight.astype(np.int8), bias.astype(np.int32), threshold, step,
@@ -99,9 +110,7 @@ def _effective_weight(
     conv: FloatConvolution, step: NDArray[np.float32],
 ) -> NDArray[np.float64]:
     """Return what one level on each synapse adds to the activation."""
-    # Group g of the outputs reads channels g * Cin / groups and following.
-    per_group = step.astype(np.float64).reshape(conv.groups, conv.weight.shape[1])
-    per_output = np.repeat(per_group, len(conv.weight) // conv.groups, axis=0)
+    per_output = inputs_of_outputs(step.astype(np.float64), len(conv.weight), conv.groups)
     return conv.weight * per_output[:, :, None, None]
 
 

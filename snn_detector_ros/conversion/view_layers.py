@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_detector_ros.conversion.float_network import FloatConvolution, FloatLayer
-from snn_detector_ros.conversion.tensor_view import Planes, View
+from snn_detector_ros.conversion.tensor_view import NO_PADDING, Planes, View
 from snn_detector_ros.network import Concat, DepthToSpace, Permutation, Slice
 
 
 def layers_of_view(view: View, signed: bool) -> list[FloatLayer] | None:
     """
-    Return the layers that make a tensor from the layer that it is a view of.
+    Return the layers that make a tensor, without its padding, from the layer that it is a view of.
 
     The same copy always gets the same name, so whoever needs it again can reuse it.
 
@@ -35,6 +35,21 @@ def layers_of_view(view: View, signed: bool) -> list[FloatLayer] | None:
     layers = _select(view.layer, channels, order)
     source = layers[-1].name if layers else view.layer
     return [*layers, DepthToSpace(f'{source}.pixels', source, factor)]
+
+
+def relay(
+    name: str, source: str, channels: int, slope: float,
+    padding: tuple[int, int, int, int] = NO_PADDING,
+) -> FloatConvolution:
+    """
+    Return neurons that pass each channel on, through one synapse of weight one.
+
+    :param slope: 0 where nothing is negative, 1 elsewhere.
+    :param padding: zeros to put around the map.
+    """
+    return FloatConvolution(
+        name, source, np.ones((channels, 1, 1, 1), np.float32), np.zeros(channels, np.float32),
+        slope, padding=padding, groups=channels)
 
 
 def _select(source: str, channels: int, order: NDArray[np.int64]) -> list[FloatLayer]:

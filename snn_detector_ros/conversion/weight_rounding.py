@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_detector_ros.conversion.calibration import Pictures, run_float
-from snn_detector_ros.conversion.float_graph import to_onnx
+from snn_detector_ros.conversion.float_graph import as_input, to_onnx
 from snn_detector_ros.conversion.float_network import FloatConvolution, FloatNetwork
 from snn_detector_ros.network import IMAGE
 
@@ -52,7 +52,7 @@ def input_covariances(network: FloatNetwork, images: Pictures) -> Covariances:
     sample = _Every(images, SAMPLED_PICTURES)
     for pixels, values in zip(sample, run_float(
             network, model.SerializeToString(), layers or network.outputs, sample), strict=True):
-        values[IMAGE] = pixels[None, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float32) / 255
+        values[IMAGE] = as_input(pixels)
         for conv in convs:
             moments[conv.name].add(values[conv.source][0], random)
     return {name: moment.covariance() for name, moment in moments.items()}

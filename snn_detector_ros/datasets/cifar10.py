@@ -8,6 +8,7 @@ official Python version is a pickle, which may run any code, and is not read.
 """
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +58,10 @@ def read_cifar10(folder: str | Path, split: str) -> LabelledPictures:
         raise DatasetError(
             f'{root} holds neither {archive.name} nor {BINARY_FILES[split]}; unpack the binary '
             'version of CIFAR-10 there')
-    if images.shape != (len(labels), SIDE, SIDE, 3) or not len(labels):
+    if labels.ndim != 1 or images.shape != (len(labels), SIDE, SIDE, 3) or not len(labels):
         raise DatasetError(
-            f'{root}: split {split} has pictures of shape {images.shape} and {len(labels)} '
-            f'labels; expected [N, {SIDE}, {SIDE}, 3] and N')
+            f'{root}: split {split} has pictures of shape {images.shape} and labels '
+            f'of shape {labels.shape}; expected [N, {SIDE}, {SIDE}, 3] and [N]')
     if labels.min() < 0 or labels.max() >= len(NAMES):
         raise DatasetError(f'{root}: a label of {split} is not in 0..{len(NAMES) - 1}')
     return LabelledPictures(images, labels)
@@ -70,7 +71,8 @@ def _read_archive(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             return arrays['images'].astype(np.uint8), arrays['labels'].astype(np.int64)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError,
+            zipfile.BadZipFile, zlib.error) as error:
         raise DatasetError(f'{file} is not an archive of images and labels: {error}') from error
 
 

@@ -60,8 +60,10 @@ def read_labelled_events(
 def _read_window(file: Path, sensor: tuple[int, int]) -> Window:
     try:
         rows = np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise DatasetError(f'{file} is no array that numpy can load: {error}') from error
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in 'iu':
+        raise DatasetError(f'{file} is no array of integers: expected rows (t, x, y, polarity)')
     if rows.ndim != 2 or rows.shape[1] != 4 or not len(rows):
         raise DatasetError(f'{file} has shape {rows.shape}; expected rows (t, x, y, polarity)')
     if rows[:, 1:3].min() < 0 or (rows[:, 1:3].max(0) >= sensor[::-1]).any():

@@ -80,7 +80,11 @@ class AnnotatedVideo:
             self.frames += 1
 
     def _open(self, size: tuple[int, int]) -> cv2.VideoWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordingError(f'{self.path} cannot be written: its directory cannot be made '
+                                 f'({error.strerror}); choose another') from error
         writer = cv2.VideoWriter(
             str(self.path), cv2.VideoWriter.fourcc(*'mp4v'), self._rate, size)
         if not writer.isOpened():

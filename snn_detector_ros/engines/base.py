@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from snn_detector_ros.engines.statistics import FiringStatistics
 from snn_detector_ros.errors import ImageError
-from snn_detector_ros.network import LayeredNetwork
+from snn_detector_ros.network import LifNetwork, SpikingNetwork
 
 
 class Engine(Protocol):
@@ -26,7 +26,7 @@ class Engine(Protocol):
     input_size: tuple[int, int]
 
     @property
-    def network(self) -> LayeredNetwork[Any]:
+    def network(self) -> SpikingNetwork | LifNetwork:
         """The network that runs."""
         ...
 

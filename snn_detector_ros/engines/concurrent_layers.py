@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -20,6 +19,7 @@ from snn_detector_ros.engines.accumulate_and_fire import (
     Population,
     slope_fraction,
 )
+from snn_detector_ros.engines.onnxruntime import open_session
 from snn_detector_ros.errors import EngineError
 from snn_detector_ros.network import (
     IMAGE,
@@ -36,12 +36,11 @@ from snn_detector_ros.network import (
     SpikingNetwork,
     Upsample,
 )
-from snn_detector_ros.network.validation import accumulator_bound
+from snn_detector_ros.network.qdq_writer import OPSET
+from snn_detector_ros.network.validation import MAX_PIXEL, accumulator_bound
 
 #: Whole numbers below this are exact in float32, and so are their sums.
 FLOAT32_EXACT = 1 << 24
-PIXEL_MAX = 255
-OPSET = 17
 
 Spikes = NDArray[np.float32]
 
@@ -97,7 +96,7 @@ class Synapses:
     """
 
     def __init__(self, conv: Convolution, *, threads: int, spinning: bool) -> None:
-        largest = PIXEL_MAX if conv.source == IMAGE else 1
+        largest = MAX_PIXEL if conv.source == IMAGE else 1
         bound = largest * int(
             np.abs(conv.weight.astype(np.int64)).reshape(len(conv.weight), -1).sum(axis=1).max())
         if bound >= FLOAT32_EXACT:
@@ -115,12 +114,8 @@ class Synapses:
             [numpy_helper.from_array(conv.weight.astype(np.float32), 'weight')])
         model = helper.make_model(
             graph, ir_version=8, opset_imports=[helper.make_opsetid('', OPSET)])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        options.add_session_config_entry('session.intra_op.allow_spinning', str(int(spinning)))
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=['CPUExecutionProvider'])
+        self._session = open_session(
+            model.SerializeToString(), threads=threads, spinning=spinning)
 
     def __call__(self, values: Spikes) -> Spikes:
         """Return what reaches the neurons, float32 [t, Cout, h, w], whole numbers."""
@@ -166,7 +161,7 @@ class PictureNeurons:
         self._scale = max(1, slope_fraction(conv.slope).numerator)
         self._bias = conv.bias.astype(np.int64)[:, None, None]
         steps = network.code.steps
-        bound = self._scale * steps * accumulator_bound(conv, PIXEL_MAX)
+        bound = self._scale * steps * accumulator_bound(conv, MAX_PIXEL)
         self._population = _population(
             conv, network, shape, unit=self._scale * steps, bound=bound)
         self._current: NDArray[np.int64] = np.zeros((), dtype=np.int64)

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from snn_detector_ros.conversion import FloatNetwork, read_onnx
 from snn_detector_ros.detection.detector import Detector
@@ -14,7 +15,7 @@ from snn_detector_ros.errors import ConversionError
 from snn_detector_ros.evaluation.float_detector import FloatDetector
 from snn_detector_ros.evaluation.runner import DETECTOR_OPTIONS, Detect
 from snn_detector_ros.network import SpikingNetwork
-from snn_detector_ros.network.model_file import is_spiking, load, save
+from snn_detector_ros.network.model_file import AnyNetwork, is_spiking, load, save
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,25 +33,31 @@ class Contestant:
 
     name: str
     open: Callable[[], Detect]
-    network: SpikingNetwork | None = None
+    network: AnyNetwork | None = None
     float_network: FloatNetwork | None = None
     family: str = ''
 
 
-def from_file(path: Path, *, engine: str = 'auto', threads: int = 0) -> Contestant:
+def from_file(
+    path: Path, *, engine: str = 'auto', threads: int = 0,
+    reading: Mapping[str, Any] | None = None,
+) -> Contestant:
     """
     Return the contestant of a model file, float or spiking.
 
     :param engine: engine of a spiking network.
     :param threads: threads of the engine; 0 takes its default.
+    :param reading: what the file of a float network does not say: keyword arguments of
+        :func:`~snn_detector_ros.conversion.read_onnx`.
     :raises ModelFileError: if the file cannot be read.
     """
+    reading = reading or {}
     if is_spiking(path):
         return Contestant(
             path.stem, lambda: _detector(path, engine, threads), load(path), family=path.stem)
     return Contestant(
-        path.stem, lambda: FloatDetector(path, threads=threads, **DETECTOR_OPTIONS),
-        float_network=_readable(path))
+        path.stem, lambda: FloatDetector(path, threads=threads, **reading, **DETECTOR_OPTIONS),
+        float_network=_readable(path, reading))
 
 
 def from_network(
@@ -87,9 +94,9 @@ def _detector(path: Path, engine: str, threads: int) -> Detector:
     return Detector(path, engine=engine, threads=threads, **DETECTOR_OPTIONS)
 
 
-def _readable(path: Path) -> FloatNetwork | None:
+def _readable(path: Path, reading: Mapping[str, Any]) -> FloatNetwork | None:
     """Return the layers of a float detector; None if the converter cannot read them."""
     try:
-        return read_onnx(path)
+        return read_onnx(path, **reading)
     except ConversionError:
         return None

@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-import cv2
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from snn_detector_ros.conversion.detect_head import Anchors
-from snn_detector_ros.conversion.onnx_reader import read_onnx_file, with_readouts
+from snn_detector_ros.conversion.onnx_reader import OnnxNetwork, read_onnx_file, with_readouts
 from snn_detector_ros.conversion.picture_format import PictureFormat
 from snn_detector_ros.detection.head_decoders import BOX_CHANNELS, DECODERS
 from snn_detector_ros.detection.heads import Candidates, decode_rows
@@ -50,6 +49,7 @@ class FloatDetector:
     :param input_size: (height, width) in px, where the file leaves it free.
     :param anchors: of an anchor head.
     :param class_names: names of the classes, instead of those in the file.
+    :param scale_xy: of YOLOv4 heads, see :func:`~snn_detector_ros.conversion.read_onnx`.
     :raises ModelFileError: if the file is no such network.
     """
 
@@ -66,48 +66,33 @@ class FloatDetector:
         input_size: tuple[int, int] | None = None,
         anchors: Anchors | None = None,
         class_names: Sequence[str] | None = None,
+        scale_xy: float = 1.0,
     ) -> None:
         self.score_threshold = score_threshold
         self.iou_threshold = iou_threshold
         self.max_detections = max_detections
         path = Path(model)
         session = _open(path, threads)
-        rows = _decoded_names(path, session) if head == 'auto' and not anchors else None
-        if rows is not None:
-            self.class_names = rows
-            self.input_size = _input_size(path, session.get_inputs()[0].shape)
-            self._find = _from_rows(session)
+        known = tuple(class_names or _class_names(path, session))
+        if head == 'auto' and not anchors and _is_decoded(session, len(known)):
+            self.class_names = known
+            self.input_size = _input_size(path, session.get_inputs()[0].shape, input_size)
+            self._find = _from_rows(session, picture or PictureFormat())
         else:
             try:
                 source = read_onnx_file(
                     path, input_size=input_size, anchors=anchors, class_names=class_names,
-                    head=head, picture=picture)
+                    head=head, picture=picture, scale_xy=scale_xy)
             except ConversionError as error:
-                names = _class_names(path, session.get_modelmeta().custom_metadata_map)
-                raise ModelFileError(
-                    f'{path}: output of shape {session.get_outputs()[0].shape} for {len(names)} '
-                    'class names is no decoded YOLOv5 export, and the file cannot be read like a '
-                    f'network to convert: {error}') from error
-            network = source.network
-            self.class_names, self.input_size = network.class_names, network.input_size
-            decode = DECODERS.get(type(network.head))
-            if decode is None:
-                raise ModelFileError(f'{path}: how its outputs become boxes is unknown; name the '
-                                     'kind of its head (--head), or export decoded boxes')
-            session = _open(path, threads, with_readouts(path, source))
-            picture_input = session.get_inputs()[0].name
-            axes = (0, 2, 3, 1) if source.has_channels_last else (0, 1, 2, 3)
-
-            def find(pixels: NDArray[np.uint8], score_threshold: float) -> Candidates:
-                blob = np.ascontiguousarray(source.picture.blob(pixels).transpose(axes))
-                blob = np.repeat(blob, source.batch, axis=0)
-                values = session.run(list(source.tensors.values()), {picture_input: blob})
-                return decode(network.head, FloatMaps({
-                    name: np.moveaxis(value[0], 0, -1)
-                    for name, value in zip(source.tensors, values, strict=True)}),
-                    self.input_size, score_threshold)
-
-            self._find = find
+                reason = '' if head != 'auto' else (
+                    f'output of shape {session.get_outputs()[0].shape} for {len(known)} class '
+                    'names is no decoded YOLOv5 export, and the file cannot be read like a '
+                    'network to convert: ')
+                raise ModelFileError(f'{path}: {reason}{error}') from error
+            self.class_names = source.network.class_names
+            self.input_size = source.network.input_size
+            self._find = _from_readouts(
+                source, _open(path, threads, with_readouts(path, source)), path)
         self._letterbox = Letterbox(self.input_size)
 
     def __call__(self, image: NDArray[np.uint8], *, colour: str = 'bgr') -> Detections:
@@ -118,13 +103,35 @@ class FloatDetector:
             iou_threshold=self.iou_threshold, max_detections=self.max_detections)
 
 
-def _from_rows(session: onnxruntime.InferenceSession) -> _Find:
+def _from_rows(session: onnxruntime.InferenceSession, picture: PictureFormat) -> _Find:
     """Return the detector of a network that decodes its boxes itself."""
     name = session.get_inputs()[0].name
 
     def find(pixels: NDArray[np.uint8], score_threshold: float) -> Candidates:
-        blob = cv2.dnn.blobFromImage(pixels, 1 / 255, swapRB=True)
-        return decode_rows(session.run(None, {name: blob})[0][0], score_threshold)
+        rows = session.run(None, {name: picture.blob(pixels)})[0][0]
+        return decode_rows(rows, score_threshold)
+
+    return find
+
+
+def _from_readouts(
+    source: OnnxNetwork, session: onnxruntime.InferenceSession, path: Path,
+) -> _Find:
+    """Return the detector of a network whose readouts are decoded here."""
+    network, name = source.network, session.get_inputs()[0].name
+    decode = DECODERS.get(type(network.head))
+    if decode is None:
+        raise ModelFileError(f'{path}: how its outputs become boxes is unknown; name the kind of '
+                             'its head (--head), or export decoded boxes')
+    axes = (0, 2, 3, 1) if source.has_channels_last else (0, 1, 2, 3)
+
+    def find(pixels: NDArray[np.uint8], score_threshold: float) -> Candidates:
+        blob = np.ascontiguousarray(source.picture.blob(pixels).transpose(axes))
+        blob = np.repeat(blob, source.batch, axis=0)
+        values = session.run(list(source.tensors.values()), {name: blob})
+        maps = FloatMaps({readout: np.moveaxis(value[0], 0, -1)
+                          for readout, value in zip(source.tensors, values, strict=True)})
+        return decode(network.head, maps, network.input_size, score_threshold)
 
     return find
 
@@ -141,25 +148,29 @@ def _open(model: Path, threads: int, data: bytes | None = None) -> onnxruntime.I
         raise ModelFileError(f'{model}: ONNX Runtime cannot load it: {error}') from error
 
 
-def _decoded_names(
-    model: Path, session: onnxruntime.InferenceSession,
-) -> tuple[str, ...] | None:
-    """Return the class names of a decoded YOLOv5 export; None if it is none."""
-    names = _class_names(model, session.get_modelmeta().custom_metadata_map)
+def _is_decoded(session: onnxruntime.InferenceSession, classes: int) -> bool:
+    """Return whether a network decodes its boxes itself, as YOLOv5 exports do."""
     shape = session.get_outputs()[0].shape
-    is_decoded = len(shape) == 3 and shape[-1] == BOX_CHANNELS + len(names)
-    return names if names and is_decoded else None
+    return classes > 0 and len(shape) == 3 and shape[-1] == BOX_CHANNELS + classes
 
 
-def _input_size(model: Path, shape: list[int | str]) -> tuple[int, int]:
+def _input_size(
+    model: Path, shape: list[int | str], wanted: tuple[int, int] | None,
+) -> tuple[int, int]:
+    """Return the size that the file fixes, or the wanted one where it leaves it free."""
     match shape:
-        case [_, 3, int(height), int(width)]:
+        case [_, 3, int(height), int(width)] if wanted in (None, (height, width)):
             return height, width
-    raise ModelFileError(f'{model}: input of shape {shape}; export it with a fixed [1, 3, H, W]')
+        case [_, 3, str() | None, str() | None] if wanted is not None:
+            return wanted
+    raise ModelFileError(f'{model}: input of shape {shape}'
+                         + (f' cannot take {wanted[0]}x{wanted[1]} px' if wanted else '')
+                         + '; export it with a fixed [1, 3, H, W]')
 
 
-def _class_names(model: Path, metadata: dict[str, str]) -> tuple[str, ...]:
+def _class_names(model: Path, session: onnxruntime.InferenceSession) -> tuple[str, ...]:
     """Return the class names; YOLOv5 writes a Python list, or a mapping from 0 on."""
+    metadata = session.get_modelmeta().custom_metadata_map
     try:
         names = ast.literal_eval(metadata.get('names', '[]'))
         return tuple(str(names[index]) for index in range(len(names)))

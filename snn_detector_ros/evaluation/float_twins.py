@@ -46,16 +46,17 @@ def errors_by_layer(
     comparison: Comparison, *, limit: int, engine: str = 'auto',
 ) -> dict[str, TwinErrors]:
     """
-    Measure every spiking network of a comparison against its float twin.
+    Measure every converted network of a comparison against its float twin.
 
     :param limit: most pictures to use, evenly spread; at least 1.
     :param engine: engine that runs the spikes.
     :returns: the errors by name of the contestant.
     """
     contestants = [one.contestant for one in comparison.outcomes]
-    return {one.name: errors_of(one.contestant.network, contestants, comparison.dataset,
+    return {one.name: errors_of(network, contestants, comparison.dataset,
                                 limit=limit, engine=engine)
-            for one in comparison.outcomes if one.contestant.network is not None}
+            for one in comparison.outcomes
+            if isinstance(network := one.contestant.network, SpikingNetwork)}
 
 
 def errors_of(

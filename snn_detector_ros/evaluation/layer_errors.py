@@ -17,6 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from snn_detector_ros.conversion import FloatConvolution, FloatNetwork, to_onnx
+from snn_detector_ros.conversion.float_graph import INPUT, as_input
 from snn_detector_ros.engines import make_engine
 from snn_detector_ros.network import Convolution, SpikingNetwork
 
@@ -90,10 +91,8 @@ def _run_float(
     session: onnxruntime.InferenceSession, pixels: NDArray[np.uint8],
 ) -> dict[str, NDArray[np.float32]]:
     """Return the outputs of a float network by name, float32 [H, W, C]."""
-    blob = np.ascontiguousarray(
-        pixels[None, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float32) / 255)
     names = [output.name for output in session.get_outputs()]
-    values = session.run(names, {session.get_inputs()[0].name: blob})
+    values = session.run(names, {INPUT: as_input(pixels)})
     return {name: value[0].transpose(1, 2, 0) for name, value in zip(names, values, strict=True)}
 
 

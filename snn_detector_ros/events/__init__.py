@@ -4,7 +4,7 @@
 from snn_detector_ros.events.decoder import EventDecoder
 from snn_detector_ros.events.errors import BadPacketError, EventError
 from snn_detector_ros.events.factory import DECODERS, DecoderFactory, create_decoder
-from snn_detector_ros.events.frames import event_frames
+from snn_detector_ros.events.frames import event_picture
 from snn_detector_ros.events.packets import EventPacket, read_event_array, read_event_packet
 from snn_detector_ros.events.recording import EventRecording
 from snn_detector_ros.events.representations import (
@@ -21,6 +21,6 @@ __all__ = [
     'DECODERS', 'EVENT', 'TRIGGER', 'BadPacketError', 'CountWindows', 'DecoderCounters',
     'DecoderFactory', 'EventDecoder', 'EventError', 'EventPacket', 'EventRecording', 'EventStream',
     'EventWindows', 'Events', 'StampedWindow', 'TimeWindows', 'Window', 'create_decoder',
-    'event_frames', 'last_event_frame', 'read_event_array', 'read_event_packet',
+    'event_picture', 'last_event_frame', 'read_event_array', 'read_event_packet',
     'signed_histogram', 'time_surface', 'voxel_grid',
 ]

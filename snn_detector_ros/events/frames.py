@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A window as pictures of 8 bits: what a detector of pictures sees of events.
+A window as one picture of 8 bits: what people see of events, and a detector of pictures.
 
 All are grey, dark where it became darker, bright where brighter, 127 where nothing happened.
+Networks that were trained on events see several, see :mod:`snn_detector_ros.events.binned_frames`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from snn_detector_ros.events.representations import (
     signed_histogram,
     time_surface,
 )
-from snn_detector_ros.events.types import Events
 from snn_detector_ros.events.windows import Window
 
 #: Grey values of one event in a histogram: four of a polarity are black or white.
@@ -49,30 +49,20 @@ REPRESENTATIONS: dict[str, Callable[[Window, int, int], NDArray[np.uint8]]] = {
     'last_event': _last_event, 'histogram': _histogram, 'time_surface': _time_surface}
 
 
-def event_frames(
-    window: Window, height: int, width: int, *, representation: str = 'last_event', bins: int = 1,
+def event_picture(
+    window: Window, height: int, width: int, *, representation: str = 'last_event',
 ) -> NDArray[np.uint8]:
     """
-    Draw a window, bin by bin.
+    Draw a window as one picture.
 
     :param height: of the sensor in px; ``width`` alike.
     :param representation: one of :data:`REPRESENTATIONS`: 'last_event' is EMS-YOLO's picture,
         'histogram' counts, 'time_surface' fades.
-    :param bins: T, pictures of the same time each.
-    :returns: uint8 [T, H, W, 1].
+    :returns: uint8 [H, W].
     :raises ConfigurationError: if there is no such representation.
     """
     if representation not in REPRESENTATIONS:
         raise ConfigurationError(
             f'event representation `{representation}`: must be one of '
             f'{", ".join(REPRESENTATIONS)}')
-    draw = REPRESENTATIONS[representation]
-    return np.stack([draw(part, height, width) for part in _parts(window, bins)])[..., None]
-
-
-def _parts(window: Window, bins: int) -> list[Window]:
-    edges = [window.start + (window.end - window.start) * index // bins
-             for index in range(bins + 1)]
-    events: list[Events] = window.bins(bins)
-    return [Window(start, end, part)
-            for start, end, part in zip(edges, edges[1:], events, strict=False)]
+    return REPRESENTATIONS[representation](window, height, width)

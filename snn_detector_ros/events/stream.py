@@ -67,6 +67,11 @@ class StampedWindow:
     width: int
     height: int
 
+    @property
+    def sensor_size(self) -> tuple[int, int]:
+        """(height, width) of the sensor in px."""
+        return self.height, self.width
+
 
 class EventStream:
     """

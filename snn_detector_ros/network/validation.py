@@ -45,6 +45,8 @@ MAX_SIDE = 8192
 MAX_LAYERS = 4096
 MAX_CHANNELS = 1 << 16
 MAX_FACTOR = 16
+MAX_KERNEL = 64
+MAX_PIXEL = 255
 #: Of all layers for one picture. A network at the first limit takes about 1 GB; YOLOv5m has 0.9 of
 #: it at 1280 px. Operations are products and comparisons in windows.
 MAX_LEVELS = 1 << 28
@@ -120,7 +122,7 @@ def largest_input(network: SpikingNetwork, conv: Convolution) -> int:
     when the products have been summed.
     """
     if conv.source == IMAGE:
-        return 255
+        return MAX_PIXEL
     shifted = network.signed_tensors and network.dynamics == 'separated'
     return network.code.max_level * (2 if shifted else 1)
 
@@ -218,11 +220,13 @@ def _check_inputs(layer: Layer | LifLayer, inputs: tuple[Shape, ...]) -> None:
     match layer:
         case Convolution() | Synapses() | MaxPool():
             kernel = layer.kernel if isinstance(layer, MaxPool) else layer.weight.shape[2:]
-            padding_ok = all(0 <= pad < 64 for pad in layer.padding) and len(layer.padding) == 4
-            if min(kernel) < 1 or max(kernel) > 64 or min(layer.stride) < 1 or not padding_ok:
+            padding_ok = len(layer.padding) == 4 and all(
+                0 <= pad < MAX_KERNEL for pad in layer.padding)
+            if not 1 <= min(kernel) <= max(kernel) <= MAX_KERNEL or min(layer.stride) < 1 or (
+                    not padding_ok):
                 raise NetworkError(layer.name, f'kernel {tuple(kernel)}, stride {layer.stride}, '
-                                   f'padding {layer.padding}: kernels 1..64, strides >= 1, '
-                                   'padding 0..63 are supported')
+                                   f'padding {layer.padding}: kernels 1..{MAX_KERNEL}, strides '
+                                   f'>= 1, padding 0..{MAX_KERNEL - 1} are supported')
             if isinstance(layer, MaxPool) and (
                     max(layer.padding[0], layer.padding[2]) >= kernel[0]
                     or max(layer.padding[1], layer.padding[3]) >= kernel[1]):

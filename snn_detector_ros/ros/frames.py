@@ -10,7 +10,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
-from snn_detector_ros.events.frames import event_frames
+from snn_detector_ros.events.frames import event_picture
 from snn_detector_ros.events.stream import StampedWindow
 from snn_detector_ros.ros.compressed_images import read_compressed_image
 from snn_detector_ros.ros.cv_bridge_adapter import ImageReader
@@ -81,6 +81,6 @@ class EventFrame:
 
     def read(self, settings: Settings, reader: ImageReader) -> Picture:
         stamped = self.window
-        frames = event_frames(stamped.window, stamped.height, stamped.width,
-                              representation=settings.event_representation)
-        return Picture(frames[0, :, :, 0], 'mono')
+        return Picture(
+            event_picture(stamped.window, stamped.height, stamped.width,
+                          representation=settings.event_representation), 'mono')

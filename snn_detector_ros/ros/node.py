@@ -27,7 +27,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 
 from snn_detector_ros.detection.detector import Detector
-from snn_detector_ros.errors import SnnDetectorError
+from snn_detector_ros.errors import ConfigurationError, SnnDetectorError
 from snn_detector_ros.ros import endpoints, monitor
 from snn_detector_ros.ros.cv_bridge_adapter import ImageReader
 from snn_detector_ros.ros.descriptors import declare
@@ -151,6 +151,10 @@ class SnnDetectorNode(ManagedNode):
             settings.model or None, engine=settings.engine,
             input_size=settings.input_size or None, threads=settings.threads,
             spinning=settings.spinning, statistics=settings.statistics)
+        if detector.reads_events and settings.input_type != 'events':
+            raise ConfigurationError(
+                f'{detector.model_name} was trained on events, but `input_type` is '
+                f'`{settings.input_type}`: start the node with `events`, or choose another model')
         detector.warm_up()
         return detector
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
@@ -74,14 +75,19 @@ class Outputs:
             detections, header, class_id_format=settings.class_id_format))
 
     def publish_drawings(
-        self, detections: Detections, picture: Picture, header: Header, settings: Settings
+        self, detections: Detections, picture: Callable[[], Picture], header: Header,
+        settings: Settings,
     ) -> None:
-        """Publish the debug image and the markers, as far as somebody subscribes to them."""
+        """
+        Publish the debug image and the markers, as far as somebody subscribes to them.
+
+        :param picture: gives what to draw on; is called only if there is something to draw.
+        """
         now = time.monotonic()
         if self._debug_image.get_subscription_count() and now >= self._next_debug_image:
             self._next_debug_image = now + 1 / settings.debug_image_rate
             self._debug_image.publish(
-                bgr_image(draw(convert_to_bgr(picture), detections), header))
+                bgr_image(draw(convert_to_bgr(picture()), detections), header))
         if self._markers.get_subscription_count():
             self._publish_markers(detections, header, settings.marker_depth)
 

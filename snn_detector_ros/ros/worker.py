@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Protocol
 
 from rclpy.clock import Clock
@@ -17,7 +18,7 @@ from snn_detector_ros.detection.types import Detections
 from snn_detector_ros.errors import SnnDetectorError
 from snn_detector_ros.ros import monitor
 from snn_detector_ros.ros.cv_bridge_adapter import ImageReader
-from snn_detector_ros.ros.frames import Frame
+from snn_detector_ros.ros.frames import EventFrame, Frame
 from snn_detector_ros.ros.images import Picture, UnreadableImageError
 from snn_detector_ros.ros.mailbox import Mailbox
 from snn_detector_ros.ros.monitor import Monitor
@@ -107,19 +108,29 @@ class Worker:
         self._monitor.count(cause)
         self._logger.error(f'image dropped: {error}', throttle_duration_sec=5.0)
 
-    def _detect(self, frame: Frame, job: Job) -> tuple[Picture, Detections]:
-        """Publish the detections of an image and the times that they took."""
+    def _detect(self, frame: Frame, job: Job) -> tuple[Callable[[], Picture], Detections]:
+        """
+        Publish the detections of an image and the times that they took.
+
+        :returns: what gives the picture for people, which a network of events does not look at.
+        """
         stamps = [time.perf_counter()]
         wait = (time.time_ns() - frame.received) / 1e6
         header, settings, detector = frame.header, job.settings, job.detector
         if settings.max_age > 0 and self._age(header) > 1e3 * settings.max_age:
             raise _TooOldError
-        picture = frame.read(settings, job.reader)
+        picture = cache(partial(frame.read, settings, job.reader))
+        window = frame.window if isinstance(frame, EventFrame) and detector.reads_events else None
+        if window is None:
+            picture()
         stamps.append(time.perf_counter())
         detector.score_threshold = settings.score_threshold
         detector.iou_threshold = settings.iou_threshold
         detector.max_detections = settings.max_detections
-        result = detector.detect(picture.pixels, colour=picture.colour)
+        if window is None:
+            result = detector.detect(picture().pixels, colour=picture().colour)
+        else:
+            result = detector.detect_events(window.window, window.sensor_size)
         stamps.append(time.perf_counter())
         self._outputs.publish_detections(result.detections, header, settings)
         stamps.append(time.perf_counter())
@@ -138,7 +149,7 @@ class Worker:
         return picture, result.detections
 
     def _afterwards(
-        self, frame: Frame, job: Job, picture: Picture, detections: Detections
+        self, frame: Frame, job: Job, picture: Callable[[], Picture], detections: Detections
     ) -> None:
         """Do what nobody waits for: count spikes, draw."""
         firing = job.detector.firing()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ class EngineDetector:
         """Return the objects in a picture, uint8 [H, W, 3] blue-green-red."""
         return self.detections(self.engine.run(self.letterbox(image)))
 
-    def detections(self, sums: dict[str, NDArray[np.int32]]) -> Detections:
+    def detections(self, sums: Mapping[str, NDArray[Any]]) -> Detections:
         """Return the objects that outputs stand for, in the picture letterboxed last."""
         return to_detections(
             self._decode(sums, DETECTOR_OPTIONS['score_threshold']), self.letterbox.geometry,

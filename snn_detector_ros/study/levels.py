@@ -30,6 +30,9 @@ STEPS = (1, 2, 3, 4, 6, 8)
 #: Burst cap of the default code.
 BURST = 12
 
+#: The conversion of the papers, without the corrections of weights and biases that we add.
+PUBLISHED = SuhdOptions(bias_correction=False, rounding='nearest')
+
 Kind: TypeAlias = Literal['linear', 'constant']
 
 #: The codes of the papers: weights of the steps, and the burst cap.
@@ -58,8 +61,8 @@ def codes(
     for start in starts:
         for name, (kind, burst) in CODES.items():
             for count in steps:
-                options = SuhdOptions(
-                    kind=kind, steps=count, burst=burst, initial_membrane=start)
+                options = replace(
+                    PUBLISHED, kind=kind, steps=count, burst=burst, initial_membrane=start)
                 if _levels(kind, count, burst) <= limit:
                     networks[f'{name}, {start}, T={count}'] = convert(network, pictures, options)
     comparison = bench.compare(networks, reference)
@@ -103,8 +106,8 @@ def normalisation(
     networks = {}
     for label, burst in (('Q=10', 1), ('Q=120', BURST)):
         for scale in ('layer', 'channel'):
-            options = SuhdOptions(
-                burst=burst, normalisation='layer' if scale == 'layer' else 'channel')
+            options = replace(
+                PUBLISHED, burst=burst, normalisation='layer' if scale == 'layer' else 'channel')
             spiking = convert(network, pictures, options)
             networks[f'{scale}, {label}'] = spiking
             if has_signed_neurons(network):
@@ -135,7 +138,8 @@ def pooling(
     rows: list[list[Cell]] = [['float', percent(bench.evaluate(
         reference.open(), 'float').map50), None]]
     for name, (kind, burst) in CODES.items():
-        spiking = convert(network, pictures, SuhdOptions(kind=kind, burst=burst))
+        spiking = convert(network, pictures, replace(
+            PUBLISHED, kind=kind, burst=burst))
         decoded, stepwise = (
             bench.evaluate(EngineDetector(engine(spiking, threads=bench.threads)),
                            f'{name}, {engine.name}').map50

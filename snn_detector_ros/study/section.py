@@ -11,7 +11,7 @@ from pathlib import Path
 from snn_detector_ros.evaluation.markdown import Cell, figure, table
 from snn_detector_ros.evaluation.plots import Line, line_plot
 
-PLOTS = 'plots'
+PLOTS, FILE, FIGURES = 'plots', 'study.md', 'study.json'
 
 
 @dataclass(frozen=True)
@@ -65,26 +65,34 @@ def line_chart(
         levels={'float': reference}, log_x=log_x))
 
 
-def write(folder: Path, title: str, introduction: str, sections: Sequence[Section]) -> Path:
+def draw_plots(folder: Path, section: Section) -> None:
     """
-    Write sections as ``study.md`` and ``study.json`` with their plots.
+    Draw the plots of a section where :func:`write` refers to them.
 
-    :param folder: exists; files of an earlier study are replaced.
-    :returns: the Markdown file.
+    :param folder: exists; plots of an earlier study are replaced.
     """
     (folder / PLOTS).mkdir(exist_ok=True)
+    for plot in section.plots:
+        plot.draw(folder / _path(plot))
+
+
+def write(folder: Path, title: str, introduction: str, sections: Sequence[Section]) -> None:
+    """
+    Write sections as :data:`FILE` and, for programs, :data:`FIGURES`.
+
+    :param folder: exists; files of an earlier study are replaced.
+    """
     parts = [f'# {title}', introduction]
     for section in sections:
         parts += [f'## {section.title}', section.text]
         parts += [table(one.headers, one.rows) for one in section.tables]
-        for plot in section.plots:
-            path = f'{PLOTS}/{plot.name}.png'
-            plot.draw(folder / path)
-            parts.append(figure(plot.title, path))
+        parts += [figure(plot.title, _path(plot)) for plot in section.plots]
     figures = [{'title': section.title, 'tables': [
         [dict(zip(one.headers, row, strict=True)) for row in one.rows]
         for one in section.tables]} for section in sections]
-    (folder / 'study.json').write_text(json.dumps(figures, indent=1) + '\n', encoding='utf-8')
-    file = folder / 'study.md'
-    file.write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
-    return file
+    (folder / FIGURES).write_text(json.dumps(figures, indent=1) + '\n', encoding='utf-8')
+    (folder / FILE).write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
+
+
+def _path(plot: Plot) -> str:
+    return f'{PLOTS}/{plot.name}.png'

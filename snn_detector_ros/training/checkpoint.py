@@ -12,6 +12,8 @@ import torch
 from snn_detector_ros.errors import ConfigurationError
 
 FORMAT = 1
+#: Name of the checkpoint in a run folder.
+CHECKPOINT_FILE = 'checkpoint.pt'
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:

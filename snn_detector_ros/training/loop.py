@@ -21,7 +21,12 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from snn_detector_ros.errors import ConfigurationError
-from snn_detector_ros.training.checkpoint import load_checkpoint, replace_file, save_checkpoint
+from snn_detector_ros.training.checkpoint import (
+    CHECKPOINT_FILE,
+    load_checkpoint,
+    replace_file,
+    save_checkpoint,
+)
 from snn_detector_ros.training.data_loader import (
     PictureCache,
     Request,
@@ -36,8 +41,6 @@ from snn_detector_ros.training.loss import DetectionLoss
 from snn_detector_ros.training.processes import Processes
 from snn_detector_ros.training.schedule import Schedule
 from snn_detector_ros.training.spike_levels import set_steps, take_mean_level
-
-CHECKPOINT_FILE = 'checkpoint.pt'
 
 Model = TypeVar('Model', bound=AnchorDetector)
 Evaluate = Callable[[Model], dict[str, float]]

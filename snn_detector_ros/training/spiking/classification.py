@@ -18,10 +18,14 @@ from tqdm import tqdm
 
 from snn_detector_ros.datasets.cifar10 import LabelledPictures
 from snn_detector_ros.errors import ConfigurationError
-from snn_detector_ros.training.checkpoint import load_checkpoint, replace_file, save_checkpoint
+from snn_detector_ros.training.checkpoint import (
+    CHECKPOINT_FILE,
+    load_checkpoint,
+    replace_file,
+    save_checkpoint,
+)
 from snn_detector_ros.training.schedule import Schedule
 
-CHECKPOINT_FILE = 'checkpoint.pt'
 #: Mean and deviation of the colours of CIFAR-10's training pictures, in 0..1.
 MEAN, DEVIATION = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
 #: Pictures are moved by up to so many px.
