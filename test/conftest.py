@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# The threads of OpenMP and OpenBLAS spin while they wait for each other: on a busy machine, small
+# networks would take minutes instead of seconds.
+for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'):
+    os.environ.setdefault(name, '1')
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
 
