@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from random_graphs import SIGNED_CODES
 
@@ -46,6 +46,7 @@ def test_an_incomplete_code_leaves_gaps_on_both_sides() -> None:
     np.testing.assert_array_equal(levels, [-1, 1])
 
 
+@example(slope=0.35, max_level=90)
 @given(slope=st.floats(0, 1), max_level=st.integers(1, 127))
 def test_rounding_with_the_slope_in_between_gives_the_table(slope: float, max_level: int) -> None:
     products = rounding_slope(slope, max_level) * np.arange(max_level + 1, dtype=np.float32)

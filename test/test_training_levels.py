@@ -181,7 +181,7 @@ def test_the_penalty_lowers_the_mean_level(pictures: PictureCache) -> None:
         level.backward()
         optimizer.step()
         optimizer.zero_grad()
-        values.append(float(level))
+        values.append(float(level.detach()))
     assert values == sorted(values, reverse=True)
     assert values[-1] < 0.95 * values[0]
 

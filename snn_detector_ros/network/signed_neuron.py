@@ -27,10 +27,15 @@ def negative_levels(slope: float, max_level: int) -> NDArray[np.int64]:
     """
     Return the magnitude of the level below zero for each magnitude ``-m``.
 
+    Exact for the slope as it is stored: products rounded to float64 would take ``0.35 * 70`` up to
+    a tie and ``0.35 * 90`` not, and no one slope would give that table.
+
     :param slope: of the activation below zero, 0 to 1.
     :returns: ``floor(slope * n + 1/2)`` for ``n`` from 0 to Q, int64 [Q + 1], not writable.
     """
-    magnitudes = np.floor(slope * np.arange(max_level + 1) + 0.5).astype(np.int64)
+    above, below = slope.as_integer_ratio()
+    magnitudes = np.array(
+        [(2 * above * n + below) // (2 * below) for n in range(max_level + 1)], np.int64)
     magnitudes.flags.writeable = False
     return magnitudes
 
