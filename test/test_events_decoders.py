@@ -13,7 +13,6 @@ import pytest
 from snn_detector_ros.errors import ConfigurationError
 from snn_detector_ros.events import (
     DECODERS,
-    DecoderFactory,
     EventDecoder,
     EventError,
     create_decoder,
@@ -247,17 +246,6 @@ def test_packets_that_stand_for_themselves_do_not_wait_for_the_rest_of_a_word() 
     data = encode.libcaer([(1, 2, 0, BASE // 1000 + 5)], BASE)
     assert decoded(decoder, data + b'abc', BASE) == decoded(decoder, data, BASE)
     assert decoder.counters.lost_bytes == 3
-
-
-def test_a_factory_keeps_the_decoder_of_a_stream() -> None:
-    factory = DecoderFactory()
-    first = factory('evt3', 640, 480)
-    assert factory('evt3', 640, 480) is first
-    assert factory('evt3', 320, 480) is not first
-    assert factory('evt2', 640, 480).encoding == 'evt2'
-    for width in range(1, 20):
-        factory('evt3', width, 480)
-    assert factory('evt3', 640, 480) is not first
 
 
 def test_a_stream_that_cannot_be_decoded_is_refused_by_name() -> None:

@@ -16,7 +16,11 @@ from network_builder import NetworkBuilder, small_detector, small_signed_detecto
 from snn_detector_ros.cli import main
 from snn_detector_ros.conversion import FloatConvolution, FloatNetwork, dequantise, read_onnx
 from snn_detector_ros.conversion.float_file import save_float
-from snn_detector_ros.conversion.spiking_yolo import SpikingYoloOptions, convert_spiking_yolo
+from snn_detector_ros.conversion.spiking_yolo import (
+    SpikingYoloOptions,
+    convert_spiking_yolo,
+    without_sign,
+)
 from snn_detector_ros.datasets.yolo_txt import YoloTxtDataset
 from snn_detector_ros.engines import make_engine
 from snn_detector_ros.errors import ConfigurationError, ConversionError
@@ -29,7 +33,6 @@ from snn_detector_ros.study.levels import (
     has_signed_neurons,
     normalisation,
     pooling,
-    without_sign,
 )
 from snn_detector_ros.study.pooling import StepwisePoolEngine
 from snn_detector_ros.study.rates import rates
@@ -216,7 +219,7 @@ def test_a_part_that_has_nothing_to_study_is_named(
     assert main.main([*options, 'budget']) == 1
     assert 'name the networks with --budget' in capsys.readouterr().err
     assert main.main([*options, 'pooling']) == 1
-    assert 'has no max pools, or signed neurons' in capsys.readouterr().err
+    assert 'has no max pools, or has signed neurons' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('steps', ['12', '4', '0', '8192'])

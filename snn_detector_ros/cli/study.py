@@ -9,9 +9,10 @@ layout, which the same command trains where none is given.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,11 @@ from snn_detector_ros.study.section import FILE, Section, draw_plots, write
 #: The experiments, by the names of ``--only``.
 PARTS = ('codes', 'normalisation', 'pooling', 'rates', 'budget')
 LEAKY_MODEL = 'tiny-yolo-leaky'
+#: Those that say something about leaky ReLU.
+LEAKY_PARTS = frozenset(('codes', 'normalisation', 'rates'))
+
+#: A float network, and its detector.
+Subject: TypeAlias = tuple[FloatNetwork, Contestant]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,17 +94,18 @@ def run(args: argparse.Namespace) -> int:
         limited(open_dataset(args.data, split=args.split), args.limit), args.slow_limit,
         _calibration(args), args.classes, args.threads,
         lambda name: partial(tqdm, desc=name, unit='picture', disable=None))
-    relu = _network(args.relu or resource(DEFAULT_MODEL), args)
-    leaky = _network(args.leaky or _trained(args), args)
+    networks = [_network(args.relu or resource(DEFAULT_MODEL), args)]
+    if LEAKY_PARTS.intersection(args.only):
+        networks.append(_network(args.leaky or _trained(args), args))
     sections: list[Section] = []
-    for section in _sections(bench, relu, leaky, args):
+    for section in _sections(bench, networks, args):
         sections.append(section)
         draw_plots(args.output, section)
         # After each experiment, so that an interruption loses no more than the one it is in.
-        write(args.output, 'Study of spike codes', _introduction(bench, relu, leaky), sections)
+        write(args.output, 'Study of spike codes', _introduction(bench, networks), sections)
     if not sections:
-        raise ConfigurationError(f'--only pooling: {relu[0].name} has no max pools, or signed '
-                                 'neurons; give another network with --relu')
+        raise ConfigurationError(f'--only pooling: {networks[0][0].name} has no max pools, or has '
+                                 'signed neurons; give another network with --relu')
     print(f'study: {args.output / FILE}')
     return 0
 
@@ -112,27 +119,21 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _sections(
-    bench: Bench, relu: tuple[FloatNetwork, Contestant], leaky: tuple[FloatNetwork, Contestant],
-    args: argparse.Namespace,
+    bench: Bench, networks: Sequence[Subject], args: argparse.Namespace,
 ) -> Iterator[Section]:
-    if 'codes' in args.only:
-        yield codes(bench, *relu)
-        yield codes(bench, *leaky)
-    if 'normalisation' in args.only:
-        yield normalisation(bench, *relu)
-        yield normalisation(bench, *leaky)
-    if 'pooling' in args.only:
-        section = pooling(bench, *relu)
-        if section is not None:
-            yield section
-    if 'rates' in args.only:
-        yield rates(bench, *leaky, most_steps=args.most_steps)
-        yield rates(bench, *relu, most_steps=args.most_steps)
+    experiments: dict[str, Callable[..., Section | None]] = {
+        'codes': codes, 'normalisation': normalisation, 'pooling': pooling,
+        'rates': partial(rates, most_steps=args.most_steps)}
+    for name in (name for name in experiments if name in args.only):
+        for network, reference in networks:
+            section = experiments[name](bench, network, reference)
+            if section is not None:
+                yield section
     if 'budget' in args.only and args.budget:
         yield firing_budget(bench, args.budget)
 
 
-def _network(path: Path, args: argparse.Namespace) -> tuple[FloatNetwork, Contestant]:
+def _network(path: Path, args: argparse.Namespace) -> Subject:
     """Return a float network and its detector; of a spiking file, what its integers stand for."""
     if is_spiking(path):
         floats = args.output / f'{path.stem}_float.onnx'
@@ -169,11 +170,9 @@ def _calibration(args: argparse.Namespace) -> Callable[[tuple[int, int]], Pictur
     return read
 
 
-def _introduction(
-    bench: Bench, relu: tuple[FloatNetwork, Contestant], leaky: tuple[FloatNetwork, Contestant],
-) -> str:
-    networks = ', '.join(
+def _introduction(bench: Bench, networks: Sequence[Subject]) -> str:
+    names = ', '.join(
         f'{network.name} ({parameters(network) / 1e6:.2f} M parameters, '
-        f'{network.input_size[1]}x{network.input_size[0]} px)' for network, _ in (relu, leaky))
-    return (f'Networks: {networks}. Pictures: {len(bench.dataset)}, of which the experiments that '
+        f'{network.input_size[1]}x{network.input_size[0]} px)' for network, _ in networks)
+    return (f'Networks: {names}. Pictures: {len(bench.dataset)}, of which the experiments that '
             f'run every time step see {len(bench.few)}. mAP50 in percent.')

@@ -99,9 +99,6 @@ def convert_spiking_yolo(
     steps = choose_steps(scaled, maxima, options.steps, options.normalisation)
     signed = scaled.signed
     layers = tuple(_convert(layer, steps, options.steps, signed) for layer in network.layers)
-    if not options.signed_neuron:
-        layers = tuple(layer if layer.name in network.outputs else _without_sign(layer)
-                       for layer in layers)
     result = SpikingNetwork(
         network.name, code, options.initial_membrane, network.input_size, layers, network.outputs,
         network.head, network.class_names, {
@@ -114,6 +111,8 @@ def convert_spiking_yolo(
             'readout': options.readout,
             'silent_channels': silent_channels(network, maxima),
         }, dynamics='concurrent')
+    if not options.signed_neuron:
+        result = without_sign(result)
     validate(result)
     return result
 
@@ -147,7 +146,9 @@ def _convert(
     return replace(conv, bias=bias.clip(-_BIAS_MAX, _BIAS_MAX).astype(np.int32))
 
 
-def _without_sign(layer: Layer) -> Layer:
-    if isinstance(layer, Rectifier) or (isinstance(layer, Convolution) and not layer.is_readout):
-        return replace(layer, slope=0.0)
-    return layer
+def without_sign(network: SpikingNetwork) -> SpikingNetwork:
+    """Return a network whose neurons never fire below zero, as an ablation; its outputs stay."""
+    return replace(network, layers=tuple(
+        replace(layer, slope=0.0)
+        if isinstance(layer, Rectifier | Convolution) and layer.name not in network.outputs
+        else layer for layer in network.layers))

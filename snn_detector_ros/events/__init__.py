@@ -3,7 +3,7 @@
 
 from snn_detector_ros.events.decoder import EventDecoder
 from snn_detector_ros.events.errors import BadPacketError, EventError
-from snn_detector_ros.events.factory import DECODERS, DecoderFactory, create_decoder
+from snn_detector_ros.events.factory import DECODERS, create_decoder
 from snn_detector_ros.events.frames import event_picture
 from snn_detector_ros.events.packets import EventPacket, read_event_array, read_event_packet
 from snn_detector_ros.events.recording import EventRecording
@@ -19,7 +19,7 @@ from snn_detector_ros.events.windows import CountWindows, EventWindows, TimeWind
 
 __all__ = [
     'DECODERS', 'EVENT', 'TRIGGER', 'BadPacketError', 'CountWindows', 'DecoderCounters',
-    'DecoderFactory', 'EventDecoder', 'EventError', 'EventPacket', 'EventRecording', 'EventStream',
+    'EventDecoder', 'EventError', 'EventPacket', 'EventRecording', 'EventStream',
     'EventWindows', 'Events', 'StampedWindow', 'TimeWindows', 'Window', 'create_decoder',
     'event_picture', 'last_event_frame', 'read_event_array', 'read_event_packet',
     'signed_histogram', 'time_surface', 'voxel_grid',

@@ -48,7 +48,7 @@ def from_entry(entry: Mapping[str, Any] | None) -> Head | None:
 
 
 def _anchor_levels(entry: Mapping[str, Any]) -> tuple[HeadLevel, ...]:
-    return tuple(HeadLevel(str(level['readout']), _integer(level['stride']),
+    return tuple(HeadLevel(str(level['readout']), integer(level['stride']),
                            _boxes(level['anchors'])) for level in entry['levels'])
 
 
@@ -58,12 +58,12 @@ def _yolov3(entry: Mapping[str, Any]) -> YoloV3Head:
 
 def _fastestdet(entry: Mapping[str, Any]) -> FastestDetHead:
     return FastestDetHead(str(entry['objectness']), str(entry['box']), str(entry['classes']),
-                          _integer(entry['stride']))
+                          integer(entry['stride']))
 
 
 def _ssd(entry: Mapping[str, Any]) -> SsdHead:
     levels = tuple(PriorLevel(
-        str(level['scores']), str(level['boxes']), _integer(level['stride']),
+        str(level['scores']), str(level['boxes']), integer(level['stride']),
         _boxes(level['priors'])) for level in entry['levels'])
     return SsdHead(levels, float(entry['centre_variance']), float(entry['size_variance']))
 
@@ -74,14 +74,19 @@ def _raw(entry: Mapping[str, Any]) -> RawHead:
     except binascii.Error as error:
         raise ValueError(f'the tail of the network is damaged: {error}') from error
     inputs = {str(name): str(tensor) for name, tensor in entry['inputs'].items()}
-    return RawHead(tail, inputs, _integer(entry['batch']))
+    return RawHead(tail, inputs, integer(entry['batch']))
 
 
 def _boxes(values: Any) -> tuple[tuple[float, float], ...]:
     return tuple((float(width), float(height)) for width, height in values)
 
 
-def _integer(value: object) -> int:
+def integer(value: object) -> int:
+    """
+    Return an entry of metadata that must be a whole number.
+
+    :raises TypeError: if it is none; floats do not pass.
+    """
     if not isinstance(value, int):
         raise TypeError(f'{value!r} is no integer')
     return value

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto
 
 from snn_detector_ros.errors import NetworkError
-from snn_detector_ros.network.head_entry import from_entry, to_entry
+from snn_detector_ros.network.head_entry import from_entry, integer, to_entry
 from snn_detector_ros.network.layers import Add, Concat, MaxPool, Upsample
 from snn_detector_ros.network.lif_graph import write_graph
 from snn_detector_ros.network.lif_layers import Lif, LifLayer, Mean, SiluMembrane, Synapses
@@ -62,10 +62,10 @@ def from_metadata(metadata: Mapping[str, Any], graph: GraphProto) -> LifNetwork:
     """
     weights = {tensor.name: read_array(tensor) for tensor in graph.initializer
                if tensor.name.endswith(('/weight', '/bias'))}
-    height, width = (_integer(side) for side in metadata['input_size'])
+    height, width = (integer(side) for side in metadata['input_size'])
     network = LifNetwork(
         name=str(metadata['name']),
-        steps=_integer(metadata['steps']),
+        steps=integer(metadata['steps']),
         coding=metadata['coding'],
         neutral=tuple(float(value) for value in metadata['neutral']),
         input_size=(height, width),
@@ -109,17 +109,11 @@ def _layer(entry: Mapping[str, Any], weights: Mapping[str, NDArray[np.float32]])
     return layer
 
 
-def _integer(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f'{value!r} is no integer')
-    return value
-
-
 def _integers(count: int) -> Callable[[Any], tuple[int, ...]]:
     def read(values: Any) -> tuple[int, ...]:
         if len(values) != count:
             raise ValueError(f'{values!r} are not {count} integers')
-        return tuple(_integer(value) for value in values)
+        return tuple(integer(value) for value in values)
 
     return read
 
@@ -132,8 +126,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     'stride': _integers(2),
     'kernel': _integers(2),
     'padding': _integers(4),
-    'groups': _integer,
-    'factor': _integer,
+    'groups': integer,
+    'factor': integer,
     'decay': float,
     'threshold': float,
     'over_map': bool,

@@ -25,7 +25,7 @@ from onnx import ModelProto
 from snn_detector_ros.errors import ModelFileError, NetworkError, SnnDetectorError
 from snn_detector_ros.network import lif_file, lif_graph
 from snn_detector_ros.network.codes import SpikeCode
-from snn_detector_ros.network.head_entry import from_entry, to_entry
+from snn_detector_ros.network.head_entry import from_entry, integer, to_entry
 from snn_detector_ros.network.layers import Convolution, Rectifier
 from snn_detector_ros.network.lif_network import LifNetwork
 from snn_detector_ros.network.lif_validation import validate_lif
@@ -172,11 +172,11 @@ def _network(metadata: Mapping[str, Any], model: ModelProto) -> AnyNetwork:
 
 
 def _converted_network(metadata: Mapping[str, Any], model: ModelProto) -> SpikingNetwork:
-    code = SpikeCode(tuple(_integer(weight) for weight in metadata['code']['tau']),
-                     _integer(metadata['code']['burst']))
+    code = SpikeCode(tuple(integer(weight) for weight in metadata['code']['tau']),
+                     integer(metadata['code']['burst']))
     if code.max_level > 1 << 16:
         raise NetworkError('spike code', f'Q = {code.max_level} is out of any range')
-    height, width = (_integer(side) for side in metadata['input_size'])
+    height, width = (integer(side) for side in metadata['input_size'])
     # Files of release 0.1 know neither slopes nor dynamics.
     dynamics = metadata.get('dynamics', 'separated')
     layers = read_layers(
@@ -196,9 +196,3 @@ def _converted_network(metadata: Mapping[str, Any], model: ModelProto) -> Spikin
         provenance={str(key): str(value) for key, value in metadata['provenance'].items()},
         dynamics=dynamics,
     )
-
-
-def _integer(value: object) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f'{value!r} is no integer')
-    return value

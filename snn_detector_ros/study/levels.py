@@ -8,24 +8,18 @@ from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from snn_detector_ros.conversion import FloatConvolution, FloatNetwork, SuhdOptions, convert
+from snn_detector_ros.conversion.spiking_yolo import without_sign
 from snn_detector_ros.engines.onnxruntime import OnnxRuntimeEngine
 from snn_detector_ros.evaluation.comparison import Outcome
 from snn_detector_ros.evaluation.contestants import Contestant
 from snn_detector_ros.evaluation.markdown import Cell, millions, percent
 from snn_detector_ros.evaluation.plots import Line
-from snn_detector_ros.network import (
-    Convolution,
-    InitialMembrane,
-    MaxPool,
-    Rectifier,
-    SpikingNetwork,
-)
+from snn_detector_ros.network import InitialMembrane, MaxPool, SpikeCode, SpikingNetwork
+from snn_detector_ros.network.validation import MAX_LEVEL, MAX_SIGNED_LEVEL
 from snn_detector_ros.study.bench import Bench, EngineDetector
 from snn_detector_ros.study.pooling import StepwisePoolEngine
 from snn_detector_ros.study.section import Section, Table, line_chart
 
-#: Levels are sent in 8 bit, those of networks with signed neurons in 7 and a sign.
-MAX_LEVEL, MAX_SIGNED_LEVEL = 255, 127
 STEPS = (1, 2, 3, 4, 6, 8)
 #: Burst cap of the default code.
 BURST = 12
@@ -63,7 +57,7 @@ def codes(
             for count in steps:
                 options = replace(
                     PUBLISHED, kind=kind, steps=count, burst=burst, initial_membrane=start)
-                if _levels(kind, count, burst) <= limit:
+                if getattr(SpikeCode, kind)(count, burst).max_level <= limit:
                     networks[f'{name}, {start}, T={count}'] = convert(network, pictures, options)
     comparison = bench.compare(networks, reference)
     outcomes = {one.name: one for one in comparison.outcomes}
@@ -138,8 +132,7 @@ def pooling(
     rows: list[list[Cell]] = [['float', percent(bench.evaluate(
         reference.open(), 'float').map50), None]]
     for name, (kind, burst) in CODES.items():
-        spiking = convert(network, pictures, replace(
-            PUBLISHED, kind=kind, burst=burst))
+        spiking = convert(network, pictures, replace(PUBLISHED, kind=kind, burst=burst))
         decoded, stepwise = (
             bench.evaluate(EngineDetector(engine(spiking, threads=bench.threads)),
                            f'{name}, {engine.name}').map50
@@ -153,14 +146,6 @@ def pooling(
         (Table(('code', 'Spike-Maxpooling, mAP50', 'each step by itself, mAP50'), rows),))
 
 
-def without_sign(network: SpikingNetwork) -> SpikingNetwork:
-    """Return a network whose neurons never fire below zero; its readouts stay."""
-    return replace(network, layers=tuple(
-        replace(layer, slope=0.0)
-        if isinstance(layer, Rectifier | Convolution) and layer.name not in network.outputs
-        and 0 < layer.slope < 1 else layer for layer in network.layers))
-
-
 def parameters(network: FloatNetwork) -> int:
     """Return the number of weights and biases."""
     return sum(layer.weight.size + layer.bias.size for layer in network.layers
@@ -170,10 +155,6 @@ def parameters(network: FloatNetwork) -> int:
 def has_signed_neurons(network: FloatNetwork) -> bool:
     """Whether neurons other than those of the outputs may fire below zero."""
     return not network.signed <= set(network.outputs)
-
-
-def _levels(kind: Kind, steps: int, burst: int) -> int:
-    return burst * (steps if kind == 'constant' else steps * (steps + 1) // 2)
 
 
 def _percent(outcome: Outcome | None) -> str | None:
