@@ -3,14 +3,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip('torch', reason='torch is not installed (extra: train)')
 pytest.importorskip('onnx', reason='onnx is not installed (extra: train)')
+onnxruntime = pytest.importorskip('onnxruntime', reason='onnxruntime is not installed')
 
 from coco_anchors import COCO_ANCHORS  # noqa: E402
 
+from snn_detector_ros.conversion import convert, dequantise, read_onnx, to_onnx  # noqa: E402
 from snn_detector_ros.errors import ConfigurationError  # noqa: E402
+from snn_detector_ros.network import model_file  # noqa: E402
 from snn_detector_ros.training.export import export_onnx  # noqa: E402
 from snn_detector_ros.training.head import AnchorDetector  # noqa: E402
 from snn_detector_ros.training.initial_weights import (  # noqa: E402
@@ -153,6 +157,23 @@ def test_safetensors_in_our_names_and_in_published_ones(
         COCO_ANCHORS, dtype=torch.float32))
 
 
+def test_a_spiking_model_gives_the_float_network_that_its_levels_stand_for(
+        exported: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    pictures = [random.integers(0, 256, (*SIZE, 3), dtype=np.uint8) for _ in range(4)]
+    spiking = convert(read_onnx(exported), pictures)
+    model_file.save(spiking, tmp_path / 'spikes.onnx')
+    model, fresh = start('yolov5n-relu', tmp_path / 'spikes.onnx')
+    assert fresh == []
+    image = random.random((1, 3, *SIZE), dtype=np.float32)
+    session = onnxruntime.InferenceSession(to_onnx(dequantise(spiking)).SerializeToString())
+    with torch.no_grad():
+        for mine, theirs in zip(
+                model(torch.from_numpy(image)), session.run(None, {'images': image}), strict=True):
+            channels_second = mine.permute(0, 1, 4, 2, 3).flatten(1, 2)
+            torch.testing.assert_close(channels_second, torch.from_numpy(theirs), **TOLERANCE)
+
+
 def test_other_classes_get_a_new_head_only(exported: Path) -> None:
     _, fresh = start('yolov5n-relu', exported, classes=5)
     assert fresh == ['head.m.0', 'head.m.1', 'head.m.2']
@@ -173,7 +194,7 @@ def test_a_narrower_network_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(('name', 'content', 'words'), [
     ('weights.pt', b'', r'\.pt is not read.*a pickle such as \.pt may run code'),
     ('weights', b'', 'no suffix is not read'),
-    ('broken.onnx', b'\xff\xff\xff', 'is not an ONNX file'),
+    ('broken.onnx', b'\xff\xff\xff', 'no ONNX file'),
     ('broken.safetensors', b'\x01', 'is not a safetensors file'),
 ])
 def test_files_that_are_not_read(

@@ -2,9 +2,10 @@
 """
 Start a training from weights that exist: of the same network, of a SiLU one, of a narrower one.
 
-Weights come from a float ONNX file, whose convolutions are taken in the order of execution, or from
-a safetensors file, whose names are those of our modules or of the published YOLOv5. Neither format
-can carry code; a pickle could, so none is read.
+Weights come from a float ONNX file, whose convolutions are taken in the order of execution, from a
+model file of ours, whose levels are turned back into activations, or from a safetensors file, whose
+names are those of our modules or of the published YOLOv5. None of them can carry code; a pickle
+could, so none is read.
 
 A file holds convolutions with batch normalisation folded in. To train on, it is taken out again:
 the statistics of each convolution's output on training pictures become the normalisation's, and its
@@ -23,7 +24,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from snn_detector_ros.errors import ConfigurationError, MissingDependencyError
+from snn_detector_ros.conversion import FloatConvolution, dequantise
+from snn_detector_ros.errors import ConfigurationError, MissingDependencyError, SnnDetectorError
+from snn_detector_ros.network import YoloV5Head, model_file
 from snn_detector_ros.training.anchors import Anchors, as_anchors
 from snn_detector_ros.training.head import STRIDES, AnchorDetector
 
@@ -65,7 +68,7 @@ def read_weights(path: Path, model: AnchorDetector) -> InitialWeights:
     """
     Read the weights of a network of the same layout.
 
-    :param path: ``.onnx`` or ``.safetensors``.
+    :param path: ``.onnx``, of floats or of spikes, or ``.safetensors``.
     :param model: the network that they are for; it stays as it is.
     :raises ConfigurationError: if the file is of another kind or holds another network.
     :raises MissingDependencyError: if the reader of the format is not installed.
@@ -190,29 +193,48 @@ def _put(model: AnchorDetector, name: str, conv: nn.Conv2d, given: FoldedConvolu
 
 
 def _read_onnx(path: Path, model: AnchorDetector) -> InitialWeights:
+    try:
+        read = _read_spiking if model_file.is_spiking(path) else _read_float
+        convolutions, anchors = read(path)
+    except SnnDetectorError as error:
+        raise ConfigurationError(f'--init {error}') from error
+    names = _execution_order(model)
+    if len(convolutions) != len(names):
+        raise ConfigurationError(
+            f'--init {path} has {len(convolutions)} convolutions, the network {len(names)}: only '
+            'networks of the same depth can be taken over')
+    return InitialWeights(dict(zip(names, convolutions, strict=True)), anchors)
+
+
+def _read_float(path: Path) -> tuple[list[FoldedConvolution], Anchors | None]:
     import onnx
     from onnx import numpy_helper
 
-    try:
-        graph = onnx.load(str(path))
-    except Exception as error:  # protobuf's error has no public name
-        raise ConfigurationError(f'--init {path} is not an ONNX file: {error}') from error
+    graph = onnx.load(str(path))
     constants = {item.name: item for item in graph.graph.initializer}
     nodes = [node for node in graph.graph.node if node.op_type == 'Conv']
-    names = _execution_order(model)
-    if len(nodes) != len(names) or any(node.input[1] not in constants for node in nodes):
-        raise ConfigurationError(
-            f'--init {path} has {len(nodes)} convolutions, the network {len(names)}: only float '
-            'YOLOv5 files of the same depth can be taken over')
-    weights = {}
-    for name, node in zip(names, nodes, strict=True):
+    if any(node.input[1] not in constants for node in nodes):
+        raise ConfigurationError(f'{path}: has convolutions whose weights are no constants; '
+                                 'export it without quantisation')
+    convolutions = []
+    for node in nodes:
         weight = torch.from_numpy(numpy_helper.to_array(constants[node.input[1]]).copy())
         bias = (torch.from_numpy(numpy_helper.to_array(constants[node.input[2]]).copy())
                 if len(node.input) > 2 else torch.zeros(len(weight)))
-        weights[name] = FoldedConvolution(weight, bias)
+        convolutions.append(FoldedConvolution(weight, bias))
     texts = {item.key: item.value for item in graph.metadata_props}
     anchors = as_anchors(json.loads(texts['anchors'])) if 'anchors' in texts else None
-    return InitialWeights(weights, anchors)
+    return convolutions, anchors
+
+
+def _read_spiking(path: Path) -> tuple[list[FoldedConvolution], Anchors | None]:
+    floats = dequantise(model_file.load_converted(path))
+    convolutions = [
+        FoldedConvolution(torch.from_numpy(layer.weight.copy()), torch.from_numpy(layer.bias))
+        for layer in floats.layers if isinstance(layer, FloatConvolution)]
+    if not isinstance(floats.head, YoloV5Head):
+        return convolutions, None
+    return convolutions, as_anchors([level.anchors for level in floats.head.levels])
 
 
 def _execution_order(model: AnchorDetector) -> list[str]:
