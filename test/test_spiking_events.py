@@ -14,29 +14,38 @@ torch = pytest.importorskip('torch', reason='torch is not installed (extra: trai
 
 from snn_detector_ros.cli import train_events  # noqa: E402
 from snn_detector_ros.datasets.labelled_events import read_labelled_events  # noqa: E402
+from snn_detector_ros.datasets.simulated_windows import (  # noqa: E402
+    EventWindowOptions,
+    GreyPicture,
+    make_window,
+    read_grey,
+)
 from snn_detector_ros.datasets.yolo_txt import YoloTxtDataset  # noqa: E402
 from snn_detector_ros.errors import ConfigurationError, DatasetError  # noqa: E402
+from snn_detector_ros.evaluation.runner import DETECTOR_OPTIONS  # noqa: E402
 from snn_detector_ros.events.binned_frames import binned_frames  # noqa: E402
-from snn_detector_ros.training.augmentation import Picture  # noqa: E402
-from snn_detector_ros.training.data_loader import Request, batches, to_input  # noqa: E402
+from snn_detector_ros.training.data_loader import (  # noqa: E402
+    PictureCache,
+    Request,
+    batches,
+    to_input,
+)
 from snn_detector_ros.training.spiking.ems_yolo import SIZES, EmsYolo  # noqa: E402
 from snn_detector_ros.training.spiking.event_pictures import (  # noqa: E402
     EventPictures,
-    EventWindowOptions,
     frame_size,
-    make_window,
 )
 from snn_detector_ros.training.spiking.prediction import find_objects  # noqa: E402
 
 QUIET = EventWindowOptions(shot_rate=0.0, flip=0.0, threshold=(0.3, 0.3))
 
 
-def rectangle(size: tuple[int, int] = (192, 256)) -> Picture:
+def rectangle(size: tuple[int, int] = (192, 256)) -> GreyPicture:
     """Return grey with one bright rectangle, and its label."""
     image = np.full(size, 40, np.uint8)
     image[60:140, 100:160] = 220
     box = [130 / size[1], 100 / size[0], 60 / size[1], 80 / size[0]]
-    return Picture(image, np.float32([[1, *box]]))
+    return GreyPicture(image, np.float32([[1, *box]]))
 
 
 @pytest.mark.parametrize('seed', range(6))
@@ -99,6 +108,17 @@ def data(tmp_path: Path) -> Path:
         (tmp_path / 'labels' / f'{k}.txt').write_text(f'{k % 2} ' + ' '.join(map(str, box)))
     (tmp_path / 'data.yaml').write_text('train: images\nval: images\nnames: [light, bright]\n')
     return tmp_path / 'data.yaml'
+
+
+def test_grey_pictures_are_those_of_colour(data: Path) -> None:
+    dataset = YoloTxtDataset.open(data, 'train')
+    # One is reduced, one is not.
+    for largest in (100, 128):
+        colour = PictureCache(dataset, largest_side=largest).picture(3)
+        grey = read_grey(dataset[3], largest)
+        assert max(grey.image.shape) == largest and grey.image.std() > 10
+        assert np.array_equal(grey.image, cv2.cvtColor(colour.image, cv2.COLOR_RGB2GRAY))
+        assert np.array_equal(grey.labels, colour.labels)
 
 
 def test_samples_depend_on_their_key_only(data: Path) -> None:
@@ -185,8 +205,9 @@ def test_real_windows_go_the_same_way(shared_data: Path) -> None:
     assert len(windows) == 5 and (active > 0.01).all() and (active < 0.5).all()
     torch.manual_seed(0)
     model = EmsYolo(SIZES['ems-res10-narrow'], 2, [[(20.0, 40.0)] * 3] * 3, channels=1)
-    found = list(find_objects(model, windows, ('person', 'car')))
+    found = list(find_objects(
+        model, windows, ('person', 'car'), sensor=(260, 346), **DETECTOR_OPTIONS))
     assert len(found) == 5
     for one in found:
-        assert (one.boxes >= 0).all() and (one.boxes <= [256, 192, 256, 192]).all()
+        assert (one.boxes >= 0).all() and (one.boxes <= [346, 260, 346, 260]).all()
         assert (np.diff(one.scores) <= 0).all()

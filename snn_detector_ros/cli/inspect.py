@@ -2,7 +2,8 @@
 """
 Print the layers of a spiking network.
 
-Firing rates are those of the calibration pictures, or of pictures that are given.
+Firing rates are those of the calibration pictures, or of pictures or windows of events that are
+given.
 """
 
 from __future__ import annotations
@@ -11,10 +12,18 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from snn_detector_ros.cli import event_data
 from snn_detector_ros.cli.firing_rates import measure
 from snn_detector_ros.cli.float_network_options import describe_head
 from snn_detector_ros.datasets.image_folder import list_images
-from snn_detector_ros.engines.statistics import FiringStatistics, mean_firing
+from snn_detector_ros.engines.statistics import (
+    ENERGY_PER_AC,
+    ENERGY_PER_MAC,
+    FiringStatistics,
+    mean_firing,
+)
+from snn_detector_ros.errors import ConfigurationError
+from snn_detector_ros.evaluation.event_runner import look_at_events
 from snn_detector_ros.network import Convolution, Lif, LifNetwork, Synapses
 from snn_detector_ros.network.model_file import AnyNetwork, load
 
@@ -24,25 +33,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', type=Path, help='a spiking network (ONNX)')
     parser.add_argument('--images', type=Path, metavar='DIR',
                         help='measure firing rates on these instead')
+    parser.add_argument('--data', type=Path, metavar='PATH',
+                        help='measure them on windows of events: a folder of them, or labelled '
+                             'pictures with --simulate-events')
+    parser.add_argument('--split', help='of --data with --simulate-events (default: as in eval)')
     parser.add_argument('--limit', type=int, default=20, metavar='N',
-                        help='use at most N pictures (default: %(default)s)')
+                        help='use at most N pictures or windows (default: %(default)s)')
+    event_data.add_arguments(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the table."""
+    """
+    Print the table.
+
+    :raises SnnDetectorError: if the model, the data or an option cannot be used.
+    """
     network = load(options.model)
-    pictures = list_images(options.images)[:options.limit] if options.images else []
-    frames = measure(network, pictures)
-    for line in report(network, frames):
+    if options.data is None and not options.simulate_events:
+        pictures = list_images(options.images)[:options.limit] if options.images else []
+        frames, unit = measure(network, pictures), 'pictures'
+    else:
+        frames, unit = _measure_windows(options), 'windows'
+    for line in report(network, frames, unit=unit):
         print(line)
     return 0
 
 
-def report(network: AnyNetwork, frames: list[FiringStatistics]) -> Iterator[str]:
+def _measure_windows(options: argparse.Namespace) -> list[FiringStatistics]:
+    """Return the firing statistics of each window of events."""
+    if options.data is None or options.images is not None or not event_data.are_windows(options):
+        raise ConfigurationError(
+            f'--data {options.data}, --images {options.images}: for pictures give --images only, '
+            'for windows of events --data only: a folder that holds `events`, or labelled pictures '
+            'with --simulate-events')
+    detector = event_data.open_detector(options.model)
+    _, samples = event_data.read(options, detector, split=options.split)
+    return look_at_events(detector, samples)[1]
+
+
+def report(
+    network: AnyNetwork, frames: list[FiringStatistics], *, unit: str = 'pictures',
+) -> Iterator[str]:
     """
     Yield the lines of the report.
 
-    :param frames: firing statistics of some pictures; may be empty.
+    :param frames: firing statistics of some pictures or windows; may be empty.
+    :param unit: what they are of.
     """
     height, width = network.input_size
     yield (f'{network.name}: {_neurons(network)}, input {height}x{width}, '
@@ -73,11 +109,23 @@ def report(network: AnyNetwork, frames: list[FiringStatistics]) -> Iterator[str]
         rate = f'{rates[layer.name]:.4f}' if layer.name in rates else ''
         yield f'{layer.name:28} {operation:14} {shape:>12} {steps:19} {thresholds:>11} {rate:>19}'
     if firing:
-        yield (f'mean of {len(frames)} pictures: {firing.rate:.4f} spikes/neuron/step, '
-               f'{firing.spikes / 1e6:.2f} M spikes, '
-               f'{firing.synaptic_operations / 1e6:.0f} M synaptic operations, estimated '
-               f'{firing.energy_joules * 1e3:.2f} mJ '
-               f'(float network {firing.ann_energy_joules * 1e3:.2f} mJ)')
+        yield firing_summary(firing, len(frames), unit=unit)
+
+
+def firing_summary(firing: FiringStatistics, count: int, *, unit: str) -> str:
+    """
+    Return one line about what a network fires, and what that costs.
+
+    :param firing: of the mean frame.
+    :param count: frames; ``unit`` is what they are.
+    """
+    energy, twin = firing.energy_joules, firing.ann_energy_joules
+    return (f'mean of {count} {unit}: {firing.rate:.4f} spikes/neuron/step, '
+            f'{firing.spikes / 1e6:.3g} M spikes, '
+            f'{firing.synaptic_operations / 1e6:.3g} M synaptic operations, estimated '
+            f'{energy * 1e3:.3g} mJ; float network {twin * 1e3:.3g} mJ, ratio {energy / twin:.3f} '
+            f'({ENERGY_PER_MAC * 1e12:g} pJ a multiply-accumulate, {ENERGY_PER_AC * 1e12:g} pJ '
+            'an accumulate)')
 
 
 def _neurons(network: AnyNetwork) -> str:

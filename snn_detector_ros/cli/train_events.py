@@ -12,7 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_detector_ros.cli import run_options
+from snn_detector_ros.datasets.simulated_windows import EventWindowOptions, largest_side
 from snn_detector_ros.evaluation.coco import GroundTruth, average_precision
+from snn_detector_ros.evaluation.event_samples import real_samples, simulated_sample
+from snn_detector_ros.evaluation.runner import DETECTOR_OPTIONS
+from snn_detector_ros.events.binned_frames import binned_frames
 
 if TYPE_CHECKING:
     from snn_detector_ros.training.spiking.ems_yolo import EmsYolo
@@ -87,23 +91,26 @@ def run(args: argparse.Namespace) -> int:
     trainer.run()
     if real is not None:
         model.load_state_dict(load_checkpoint(trainer.best_weights)['average'])
-        print(json.dumps({'test': score(model, real, names)}), flush=True)
+        print(json.dumps({'test': score(model, real, names, _test_sensor(args))}), flush=True)
     return 0
 
 
 def score(
-        model: 'EmsYolo', samples: Sequence[Sample], names: tuple[str, ...]) -> dict[str, float]:
+        model: 'EmsYolo', samples: Sequence[Sample], names: tuple[str, ...],
+        sensor: tuple[int, int] | None = None) -> dict[str, float]:
     """
     Score a network, with its float weights.
 
     :param model: the network; is set to inference.
     :param samples: frames of one size, and the objects that they show.
     :param names: class names.
+    :param sensor: height and width in px of what the frames show; their own size if None.
     :returns: ``map50``, ``map`` and ``ap50`` of each class that has objects; 0 without any.
     """
     from snn_detector_ros.training.spiking.prediction import find_objects
 
-    found = list(find_objects(model, (frames for frames, _ in samples), names))
+    found = list(find_objects(
+        model, (frames for frames, _ in samples), names, sensor=sensor, **DETECTOR_OPTIONS))
     truths = [truth for _, truth in samples]
     precision = average_precision(truths, found, range(len(names)))
     classes = max(len(precision), 1)
@@ -118,45 +125,38 @@ def _simulated(pictures: 'EventPictures', size: int) -> list[Sample]:
     """Return the fixed window of each picture."""
     from snn_detector_ros.training.data_loader import Request
 
-    samples = []
-    for index in range(len(pictures)):
-        frames, labels = (part.numpy() for part in pictures[Request(index, size)])
-        half = labels[:, 3:5] / 2
-        corners = np.concatenate((labels[:, 1:3] - half, labels[:, 1:3] + half), 1)
-        truth = GroundTruth(
-            (corners * np.tile(frames.shape[1::-1], 2)).astype(np.float32),
-            labels[:, 0].astype(np.int64))
-        samples.append((np.ascontiguousarray(frames.transpose(2, 0, 1)), truth))
-    return samples
+    samples = (simulated_sample(*pictures.window(Request(index, size)))
+               for index in range(len(pictures)))
+    return [(one.frames, one.truth) for one in samples]
 
 
 def _real(args: argparse.Namespace, class_count: int) -> list[Sample]:
-    """Return real windows, fitted into the input."""
-    from snn_detector_ros.datasets.labelled_events import read_labelled_events
-    from snn_detector_ros.events.binned_frames import binned_frames, placement
+    """Return real windows, fitted into the input; their objects are in px of the sensor."""
     from snn_detector_ros.training.spiking.event_pictures import frame_size
 
-    size, sensor = frame_size(args.size), (args.test_sensor[1], args.test_sensor[0])
-    top, left, height, width = placement(sensor, size)
-    scale, shift = np.tile((width, height), 2), np.tile((left, top), 2)
+    sensor = _test_sensor(args)
     return [
-        (binned_frames(one.window, args.bins, sensor, size),
-         GroundTruth((one.boxes * scale + shift).astype(np.float32), one.classes))
-        for one in read_labelled_events(args.test, sensor, class_count)]
+        (binned_frames(one.window, args.bins, sensor, frame_size(args.size)), one.truth)
+        for one in real_samples(args.test, sensor, class_count)]
+
+
+def _test_sensor(args: argparse.Namespace) -> tuple[int, int]:
+    width, height = args.test_sensor
+    return height, width
 
 
 def _pictures(args: argparse.Namespace, split: str) -> 'EventPictures':
     from tqdm import tqdm
 
     from snn_detector_ros.datasets.formats import open_dataset
-    from snn_detector_ros.training.spiking.event_pictures import EventPictures, EventWindowOptions
+    from snn_detector_ros.training.spiking.event_pictures import EventPictures
 
     dataset = open_dataset(args.data, split=split)
     bar = tqdm(range(len(dataset)), desc=f'decode {split}', disable=None)
     options = EventWindowOptions(bins=args.bins, bin_length=round(args.bin_length * 1000))
     print(f'{split}: {len(dataset)} pictures', flush=True)
     return EventPictures(
-        dataset, largest_side=round(args.size * 1.5), options=options, progress=bar)
+        dataset, largest_side=largest_side(args.size), options=options, progress=bar)
 
 
 def _model(args: argparse.Namespace, names: tuple[str, ...], train: 'EventPictures') -> 'EmsYolo':

@@ -124,14 +124,27 @@ def choose_classes(dataset: LabelledDataset, chosen: Sequence[str] | None) -> li
 
     :raises ConfigurationError: if the data set lacks one of them or has no objects of any.
     """
-    chosen = dataset.names if chosen is None else chosen
-    unknown = sorted(set(chosen) - set(dataset.names))
+    return class_numbers(
+        dataset.names, (one.classes[one.roles == Role.OBJECT] for one in dataset), chosen)
+
+
+def class_numbers(
+    names: Sequence[str], objects: Iterable[NDArray[np.int64]], chosen: Sequence[str] | None,
+) -> list[int]:
+    """
+    Return the numbers of the classes to look at; all if None.
+
+    :param names: names of the classes of the data.
+    :param objects: classes of the objects to be found, int64 [N], sample by sample.
+    :raises ConfigurationError: as :func:`choose_classes`.
+    """
+    chosen = names if chosen is None else chosen
+    unknown = sorted(set(chosen) - set(names))
     if unknown:
         raise ConfigurationError(
-            f'class {unknown[0]!r} is not in the data, which has {", ".join(dataset.names)}')
-    class_ids = [dataset.names.index(name) for name in chosen]
-    if not any((np.isin(sample.classes, class_ids) & (sample.roles == Role.OBJECT)).any()
-               for sample in dataset):
+            f'class {unknown[0]!r} is not in the data, which has {", ".join(names)}')
+    class_ids = [names.index(name) for name in chosen]
+    if not any(np.isin(classes, class_ids).any() for classes in objects):
         raise ConfigurationError(
             f'the data has no labels of {", ".join(chosen)}: choose other classes or another split')
     return class_ids
@@ -163,7 +176,7 @@ def look(
         image = read_bgr(sample.path)
         truths.append(GroundTruth(
             sample.corners((image.shape[0], image.shape[1])), sample.classes, sample.roles))
-        found.append(_renumber(detect(image), dataset.names, aliases))
+        found.append(renumber(detect(image), dataset.names, aliases))
         after()
     return Sightings(tuple(truths), tuple(found))
 
@@ -190,7 +203,7 @@ def score(
         for class_id, result in precisions.items()))
 
 
-def _renumber(
+def renumber(
     detections: Detections, names: tuple[str, ...], aliases: Mapping[str, str] | None,
 ) -> Detections:
     """Return the detections whose class the data set knows, with its numbers."""
