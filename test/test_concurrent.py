@@ -230,7 +230,7 @@ def test_steps_to_read_at_must_divide_all(steps: tuple[int, ...]) -> None:
 
 def test_auto_takes_the_engine_of_the_dynamics() -> None:
     assert make_engine('auto', every_layer(0, 8)).name == 'concurrent'
-    assert make_engine('auto', small_detector()).name == 'onnxruntime'
+    assert make_engine('auto', small_detector()).name in ('onnxruntime', 'triton')
 
 
 def test_a_network_of_separated_dynamics_is_refused() -> None:

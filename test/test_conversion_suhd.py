@@ -261,7 +261,7 @@ def test_conversion_is_deterministic_and_says_where_it_comes_from(tmp_path: Path
     assert first.provenance['source'] == 'net.onnx'
     assert first.provenance['license'] == 'CC0'
     assert first.provenance['calibration_images'] == '4'
-    assert first.provenance['exact_on_x86'] == 'all'
+    assert first.provenance['file_is_exact_on_x86'] == 'all'
 
 
 def test_silent_channels_are_listed(tmp_path: Path) -> None:
@@ -276,7 +276,7 @@ def test_silent_channels_are_listed(tmp_path: Path) -> None:
 def test_more_than_127_levels_are_marked(tmp_path: Path) -> None:
     network = convert(read_onnx(tiny_detector(tmp_path / 'net.onnx')), pictures(1, (64, 64)),
                       SuhdOptions(burst=25))
-    assert network.provenance['exact_on_x86'] == 'with VNNI only'
+    assert network.provenance['file_is_exact_on_x86'] == 'with VNNI only'
 
 
 def test_code_beyond_8_bit_is_refused() -> None:

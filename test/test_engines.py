@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from network_builder import NetworkBuilder, small_detector, small_signed_detector
 from numpy.typing import NDArray
+from onnx import TensorProto
 from random_graphs import CODES, SIGNED_CODES, SLOPES, networks
 
-from snn_detector_ros.engines import Engine, make_engine
+from snn_detector_ros.engines import Engine, make_engine, onnxruntime
+from snn_detector_ros.engines.integer_graph import emit, exceeds_pairs
 from snn_detector_ros.engines.simulator import SimulatorEngine, convolve
 from snn_detector_ros.engines.stems import reads_blocks
 from snn_detector_ros.errors import ConfigurationError, EngineError, ImageError, NetworkError
@@ -49,6 +51,24 @@ def test_engines_agree(code: SpikeCode, initial_membrane: str) -> None:
 def test_engines_agree_on_signed_neurons(code: SpikeCode) -> None:
     network = small_signed_detector(code=code)
     assert_equal_engines(network, picture(network.input_size))
+
+
+@pytest.mark.parametrize('network', [
+    small_detector(code=SpikeCode.linear(1, 255)),
+    small_signed_detector(code=SpikeCode.linear(1, 127))], ids=['255 levels', 'signed'])
+@pytest.mark.parametrize('value', ['random', 'white'])
+def test_engines_agree_where_pairs_of_products_saturate(
+    network: SpikingNetwork, value: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a CPU without VNNI, whatever this one is."""
+    monkeypatch.setattr(onnxruntime, 'pairs_saturate', lambda: True)
+    weights = [node.name for node in emit(network, network.input_size, (), saturates=True)
+               .model.graph.initializer if node.data_type == TensorProto.UINT8
+               and node.name.endswith('/weight')]
+    assert len(weights) == sum(exceeds_pairs(network, conv) for conv in network.convolutions) > 1
+    size = network.input_size
+    assert_equal_engines(network, picture(size) if value == 'random' else np.full(
+        (*size, 3), 255, np.uint8))
 
 
 @pytest.mark.parametrize('value', [0, 255])

@@ -21,6 +21,7 @@ from onnx import ModelProto, numpy_helper
 from random_graphs import SLOPES, networks
 
 from snn_detector_ros.engines import make_engine
+from snn_detector_ros.engines.onnxruntime import pairs_saturate
 from snn_detector_ros.errors import ModelFileError
 from snn_detector_ros.network import Convolution, SpikeCode, SpikingNetwork
 from snn_detector_ros.network.model_file import METADATA_KEY, is_spiking, load, save, to_onnx
@@ -92,8 +93,12 @@ def run_file(network: SpikingNetwork, pixels: NDArray[np.uint8]) -> tuple[dict, 
     for name in names:
         model.graph.output.append(onnx.helper.make_tensor_value_info(
             name, onnx.TensorProto.UINT8, None))
+    options = onnxruntime.SessionOptions()
+    if pairs_saturate():
+        # On such a CPU the graph is exact only as it stands, in floats.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=['CPUExecutionProvider'])
+        model.SerializeToString(), options, providers=['CPUExecutionProvider'])
     values = [value[0].transpose(1, 2, 0) for value in session.run(
         None, {'image': pixels.transpose(2, 0, 1)[None]})]
     zero = network.code.max_level if network.signed_tensors else 0

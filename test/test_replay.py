@@ -36,7 +36,7 @@ def test_video_gives_a_video_and_a_table(tmp_path, capsys, model):
     assert replay(model, source, tmp_path / 'out') == 0
     assert len(list(VideoFile(tmp_path / 'out/street.mp4'))) == 10
     printed = capsys.readouterr().out
-    for text in ('frames         10', 'inference', 'p99', 'firing rate', 'mJ a frame'):
+    for text in ('frames         10', ' (auto: ', 'inference', 'p99', 'firing rate', 'mJ a frame'):
         assert text in printed
 
 

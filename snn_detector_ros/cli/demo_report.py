@@ -31,7 +31,8 @@ class RunReport:
     def _model(self) -> str:
         values = self._last('model')
         return (f'{values.get("model", "?")} ({values.get("spike code", "?")}), engine '
-                f'{values.get("engine", "?")}, input {values.get("input size (height x width)")}')
+                f'{values.get("engine", "?")} ({values.get("engine reason", "?")}), input '
+                f'{values.get("input size (height x width)")}')
 
     def _frames(self) -> str:
         run, values = self._run, self._last('input')

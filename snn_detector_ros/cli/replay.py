@@ -133,7 +133,8 @@ class Replay:
         height, width = self._detector.input_size
         parts = [
             f'{self._detector.model_name} ({self._detector.code}), engine '
-            f'{self._detector.engine_name}, input {height}x{width}',
+            f'{self._detector.engine_name} ({self._detector.engine_reason}), input '
+            f'{height}x{width}',
             f'frames         {self.frames}\nboxes          {found or "none"}',
             latency_table({
                 name: np.percentile(values, (50, 95, 99, 100)).tolist()

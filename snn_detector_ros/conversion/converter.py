@@ -116,7 +116,7 @@ def _provenance(
         'rounding': options.rounding,
         'bias_correction': 'yes' if options.bias_correction else 'no',
         'silent_channels': silent_channels(network, maxima),
-        'exact_on_x86': 'with VNNI only' if needs_vnni else 'all',
+        'file_is_exact_on_x86': 'with VNNI only' if needs_vnni else 'all',
     }
 
 

@@ -20,7 +20,7 @@ from snn_detector_ros.detection.heads import MembraneDecoder
 from snn_detector_ros.detection.letterbox import PADDING, Geometry, Letterbox
 from snn_detector_ros.detection.postprocess import to_detections
 from snn_detector_ros.detection.types import Detections
-from snn_detector_ros.engines import FiringStatistics, make_engine
+from snn_detector_ros.engines import EngineOptions, FiringStatistics, choose_engine
 from snn_detector_ros.engines.base import StatefulEngine
 from snn_detector_ros.errors import ConfigurationError, ImageError
 from snn_detector_ros.events.binned_frames import binned_frames
@@ -93,9 +93,12 @@ class Detector:
         self.input_size = input_size or self.network.input_size
         self._check_input()
         self._decode = MembraneDecoder(self.network, self.input_size)
-        self._engine = make_engine(engine, self.network, input_size=self.input_size,
-                                   threads=threads, spinning=spinning, statistics=statistics,
-                                   carry_state=carry_state)
+        choice = choose_engine(engine, self.network, EngineOptions(
+            input_size=self.input_size, threads=threads, spinning=spinning, statistics=statistics,
+            carry_state=carry_state, model_path=path))
+        self._engine = choice.engine
+        #: Why this engine runs: as asked for, or what ``auto`` found here.
+        self.engine_reason = choice.reason
         self._letterbox = Letterbox(self.input_size)
         self._statistics = statistics
         self.score_threshold = score_threshold

@@ -13,6 +13,10 @@ byte above Q stands for Q, and a byte below the zero point for what the neuron m
 (:mod:`~snn_detector_ros.engines.level_bytes`). Pools and copies keep that true, unsigned adds as
 well, since ``min(min(a, Q) + min(b, Q), Q) = min(a + b, Q)``. Only in front of a convolution or a
 signed add are levels made exact, once for all that read the tensor.
+
+Some CPUs without VNNI multiply bytes with int8 in pairs, whose sum saturates at 16 bits. Where a
+layer could come to that, its weights are bytes around 128 there: such products are summed exactly,
+though more slowly.
 """
 
 from __future__ import annotations
@@ -47,10 +51,31 @@ from snn_detector_ros.network.graph_writer import GraphWriter
 from snn_detector_ros.network.level_range import LevelRange
 from snn_detector_ros.network.qdq_writer import OPSET, rounding_bias
 from snn_detector_ros.network.signed_neuron import rounding_slope
+from snn_detector_ros.network.validation import largest_input
 
 CONTRIB = 'com.microsoft'
 #: Channels come last in this graph.
 CHANNEL_AXIS = 3
+
+
+#: Largest sum of two products that saturating pairs hold.
+MAX_PAIR = (1 << 15) - 1
+
+
+def exceeds_pairs(network: SpikingNetwork, conv: Convolution) -> bool:
+    """Whether two products of a convolution may add up to more than saturating pairs hold."""
+    largest = int(np.abs(conv.weight.astype(np.int16)).max())
+    return 2 * largest_input(network, conv) * largest > MAX_PAIR
+
+
+def around_middle(weight: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Return the same weights as bytes around a zero point of 128."""
+    return (weight.astype(np.int16) + 128).astype(np.uint8)
+
+
+def zero_of(weight: NDArray[np.int8] | NDArray[np.uint8]) -> np.int8 | np.uint8:
+    """Return the zero point of weights: 0 of int8, 128 of bytes."""
+    return np.uint8(128) if weight.dtype == np.uint8 else np.int8(0)
 
 
 @dataclass(frozen=True)
@@ -70,11 +95,18 @@ class IntegerGraph:
 
 
 def emit(
-    network: SpikingNetwork, input_size: tuple[int, int], exposed: Iterable[str],
+    network: SpikingNetwork, input_size: tuple[int, int], exposed: Iterable[str], *,
+    saturates: bool = False,
 ) -> IntegerGraph:
-    """Return the integer graph of a network, with the levels of the ``exposed`` layers."""
+    """
+    Return the integer graph of a network.
+
+    :param exposed: the layers whose levels are outputs.
+    :param saturates: whether sums of two products saturate at 16 bits where weights are int8.
+    """
     shapes = network.shapes(input_size)
-    emitter = _Emitter(network, shapes, blocks=reads_blocks(network, input_size))
+    emitter = _Emitter(network, shapes, blocks=reads_blocks(network, input_size),
+                       saturates=saturates)
     for layer in fold_moves(network.layers, shapes):
         emitter.add(layer)
     height, width, channels = shapes[IMAGE]
@@ -99,9 +131,12 @@ def emit(
 class _Emitter(GraphWriter):
     """Writes layer by layer."""
 
-    def __init__(self, network: SpikingNetwork, shapes: dict[str, Shape], *, blocks: bool) -> None:
+    def __init__(
+        self, network: SpikingNetwork, shapes: dict[str, Shape], *, blocks: bool, saturates: bool,
+    ) -> None:
         super().__init__(CHANNEL_AXIS)
         self.network = network
+        self._saturates = saturates
         self.shapes = shapes
         self.blocks = blocks
         self.levels: dict[str, LevelBytes] = {}
@@ -201,19 +236,26 @@ class _Emitter(GraphWriter):
     def _synapses(self, conv: Convolution, name: str, source: str) -> None:
         assert conv.threshold is not None
         self._requantise(
-            name, source, conv.weight, 1 / conv.threshold.astype(np.float64), conv.bias,
+            name, source, self._weights(conv), 1 / conv.threshold.astype(np.float64), conv.bias,
             self._zero_of(conv.source), strides=conv.stride, pads=conv.padding, group=conv.groups)
 
+    def _weights(self, conv: Convolution) -> NDArray[np.int8] | NDArray[np.uint8]:
+        """Return weights as int8, or as uint8 around 128 where pairs of products would saturate."""
+        if self._saturates and exceeds_pairs(self.network, conv):
+            return around_middle(conv.weight)
+        return conv.weight
+
     def _requantise(
-        self, name: str, source: str, weight: NDArray[np.int8], scale: NDArray[np.float64],
-        bias: NDArray[np.int32] | None = None, zero: str | None = None, **attributes: Any,
+        self, name: str, source: str, weight: NDArray[np.int8] | NDArray[np.uint8],
+        scale: NDArray[np.float64], bias: NDArray[np.int32] | None = None,
+        zero: str | None = None, **attributes: Any,
     ) -> None:
         """Write a QLinearConv, which sums bytes and writes bytes."""
         if bias is None:
             bias = np.zeros(len(weight), dtype=np.int32)
         constants = [self._constant(f'{name}/{key}', value) for key, value in (
             ('weight', weight), ('scale', scale.astype(np.float32)),
-            ('zero', np.zeros(len(weight), dtype=np.int8)), ('bias', bias))]
+            ('zero', np.full(len(weight), zero_of(weight))), ('bias', bias))]
         self._node(
             'QLinearConv', [source, self._one, zero or self._zero, *constants[:3], self._one,
                             self._zero, constants[3]],
@@ -223,16 +265,17 @@ class _Emitter(GraphWriter):
         source, zero = self._made_exact(conv.source), self._zero_of(conv.source)
         if conv.weight.shape[2:] == (1, 1) and conv.stride == (1, 1) and conv.groups == 1 and (
                 not any(conv.padding)):
-            matrix = np.ascontiguousarray(conv.weight[:, :, 0, 0].T)
+            matrix = np.ascontiguousarray(self._weights(conv)[:, :, 0, 0].T)
             self._node('MatMulInteger', [
-                source, self._constant(f'{conv.name}/weight', matrix), zero], conv.name)
+                source, self._constant(f'{conv.name}/weight', matrix), zero,
+                self._constant(f'{conv.name}/middle', zero_of(matrix))], conv.name)
             return
         planar = self._node('Transpose', [source], f'{conv.name}/planar', perm=[0, 3, 1, 2])
-        # As uint8 around 128, because older runtimes have no ConvInteger for int8 weights.
-        weight = (conv.weight.astype(np.int16) + 128).astype(np.uint8)
+        # Older runtimes have no ConvInteger for int8 weights.
+        weight = around_middle(conv.weight)
         sums = self._node('ConvInteger', [
             planar, self._constant(f'{conv.name}/weight', weight), zero,
-            self._constant(f'{conv.name}/middle', np.uint8(128))],
+            self._constant(f'{conv.name}/middle', zero_of(weight))],
             f'{conv.name}/sums', kernel_shape=conv.weight.shape[2:], strides=conv.stride,
             pads=conv.padding, group=conv.groups)
         self._node('Transpose', [sums], conv.name, perm=[0, 2, 3, 1])

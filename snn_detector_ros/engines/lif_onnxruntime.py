@@ -8,15 +8,19 @@ outputs too, a byte each; they are counted only when somebody asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ValueInfoProto, helper
+from onnx import helper
 
 from snn_detector_ros.engines.base import check_pixels
-from snn_detector_ros.engines.onnxruntime import open_session
+from snn_detector_ros.engines.onnxruntime import (
+    CPU_PROVIDER,
+    Provider,
+    bound_array,
+    open_session,
+)
 from snn_detector_ros.engines.statistics import FiringModel, FiringStatistics
 from snn_detector_ros.errors import EngineError
 from snn_detector_ros.network import IMAGE, LifNetwork
@@ -41,10 +45,10 @@ class LifOnnxRuntimeEngine:
     :param spinning: let idle threads spin: faster on a quiet machine, slower on a shared one.
     :param statistics: keep the spikes of every layer, for :meth:`levels` and :meth:`firing`.
     :param carry_state: start a picture, or window, with the membranes that the one before left.
-    :raises EngineError: if ONNX Runtime cannot run the network.
+    :param name: name of the engine.
+    :param providers: providers of ONNX Runtime, best first.
+    :raises EngineError: if ONNX Runtime cannot run the network with the first of them.
     """
-
-    name = 'onnxruntime'
 
     def __init__(
         self,
@@ -55,8 +59,11 @@ class LifOnnxRuntimeEngine:
         spinning: bool = False,
         statistics: bool = True,
         carry_state: bool = False,
+        name: str = 'onnxruntime',
+        providers: Sequence[Provider] = (CPU_PROVIDER,),
     ) -> None:
         validate_lif(network)
+        self.name = name
         self.network = network
         self.input_size = input_size or network.input_size
         check_shapes(network, self.input_size)
@@ -67,11 +74,13 @@ class LifOnnxRuntimeEngine:
         model = helper.make_model(
             graph, ir_version=8, opset_imports=[helper.make_opsetid('', OPSET)])
         self._session = open_session(
-            model.SerializeToString(), threads=threads, spinning=spinning)
+            model.SerializeToString(), threads=threads, spinning=spinning, providers=providers)
         self._binding = self._session.io_binding()
         self._arrays = {
-            **{value.name: _bound(value, self._binding.bind_input) for value in graph.input},
-            **{value.name: _bound(value, self._binding.bind_output) for value in graph.output}}
+            **{value.name: bound_array(value, self._binding.bind_input)
+               for value in graph.input},
+            **{value.name: bound_array(value, self._binding.bind_output)
+               for value in graph.output}}
         #: Membranes before and after a run.
         self._states = [
             (array, self._arrays[name.removesuffix(BEFORE_SUFFIX) + AFTER_SUFFIX])
@@ -110,12 +119,3 @@ class LifOnnxRuntimeEngine:
         if not self._statistics:
             raise EngineError('the spikes of this engine were not kept: make it with '
                               'statistics=True')
-
-
-def _bound(value: ValueInfoProto, bind: Callable[..., None]) -> NDArray[Any]:
-    """Make the array of an input or output, and bind it."""
-    tensor = value.type.tensor_type
-    array = np.zeros([size.dim_value for size in tensor.shape.dim],
-                     helper.tensor_dtype_to_np_dtype(tensor.elem_type))
-    bind(value.name, 'cpu', 0, array.dtype.type, array.shape, array.ctypes.data)
-    return array

@@ -9,35 +9,36 @@ detections have gone out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
 
 from snn_detector_ros.engines.base import check_pixels
 from snn_detector_ros.engines.integer_graph import CONTRIB, IntegerGraph, emit
-from snn_detector_ros.engines.level_bytes import level_table
-from snn_detector_ros.engines.statistics import FiringModel, FiringStatistics
+from snn_detector_ros.engines.statistics import FiringStatistics
 from snn_detector_ros.engines.stems import reads_blocks
+from snn_detector_ros.engines.stored_levels import StoredLevels
 from snn_detector_ros.errors import EngineError
-from snn_detector_ros.native import count_spikes, space_to_depth
+from snn_detector_ros.native import space_to_depth
 from snn_detector_ros.network import IMAGE, Shape, SpikingNetwork
 from snn_detector_ros.network.qdq_writer import OPSET
 from snn_detector_ros.network.validation import (
     check_shapes,
-    largest_input,
     require_separated,
     validate,
 )
 
 #: Bytes of a cache line.
 ALIGNMENT = 64
-PROVIDERS = ['CPUExecutionProvider']
+#: A provider of ONNX Runtime, alone or with its options.
+Provider: TypeAlias = str | tuple[str, dict[str, str]]
+CPU_PROVIDER = 'CPUExecutionProvider'
 
 
 class OnnxRuntimeEngine:
@@ -49,7 +50,7 @@ class OnnxRuntimeEngine:
     :param threads: threads of the runtime; 0 takes one per physical core.
     :param spinning: let idle threads spin: faster on a quiet machine, slower on a shared one.
     :param statistics: keep the levels of every layer, for :meth:`levels` and :meth:`firing`.
-    :raises EngineError: if this CPU cannot compute the network exactly.
+    :raises EngineError: if ONNX Runtime cannot run the network.
     """
 
     name = 'onnxruntime'
@@ -65,13 +66,10 @@ class OnnxRuntimeEngine:
     ) -> None:
         validate(network)
         require_separated(network, self.name)
-        check_exact_on_this_cpu(network)
         self.network = network
         self.input_size = input_size or network.input_size
         shapes = check_shapes(network, self.input_size)
         self._shape = shapes[IMAGE]
-        self._firing_model = FiringModel(network, self.input_size)
-        self._statistics = statistics
         self._fired = [conv.name for conv in network.convolutions
                        if conv.name in network.outputs and not conv.is_readout]
         self._blocks = reads_blocks(network, self.input_size)
@@ -87,10 +85,9 @@ class OnnxRuntimeEngine:
         for name, readout in self._readouts.items():
             if name not in self._fired:
                 self._bind_output(name, readout)
-        self._bytes = self._bind_levels(graph, shapes)
-        self._tables = {name: level_table(network, stored.slope)
-                        for name, stored in graph.levels.items()}
-        self._counts = self._plan_counting(graph) if statistics else []
+        self._levels = StoredLevels(
+            network, self.input_size, self._bind_levels(graph, shapes),
+            {name: stored.slope for name, stored in graph.levels.items()}, statistics=statistics)
 
     def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.int32]]:
         check_pixels(pixels, self._shape)
@@ -100,34 +97,18 @@ class OnnxRuntimeEngine:
             self._pixels[0] = pixels
         self._session.run_with_iobinding(self._binding)
         for name in self._fired:
-            self._readouts[name][...] = self._tables[name][self._bytes[name]]
+            self._readouts[name][...] = self._levels.of(name)
         return self._readouts
 
     def levels(self) -> dict[str, NDArray[np.uint8] | NDArray[np.int8]]:
-        self._require_statistics()
-        signed = self.network.signed_tensors
-        return {name: self._tables[name].astype(np.int8 if name in signed else np.uint8)[stored]
-                for name, stored in self._bytes.items()}
+        return self._levels.levels()
 
     def firing(self) -> FiringStatistics:
-        self._require_statistics()
-        spikes = np.empty(
-            (len(self._firing_model.runs), self.network.code.steps), dtype=np.int64)
-        runs = self._firing_model.runs
-        for chosen, digit_table in self._counts:
-            spikes[chosen] = count_spikes([
-                np.ascontiguousarray(self._bytes[runs[i].layer][..., runs[i].channels])
-                for i in chosen], digit_table)
-        return self._firing_model.statistics(spikes)
+        return self._levels.firing()
 
     def _emit(self, exposed: Iterable[str]) -> IntegerGraph:
         """Return the graph to run, with the levels of the exposed layers."""
-        return emit(self.network, self.input_size, exposed)
-
-    def _require_statistics(self) -> None:
-        if not self._statistics:
-            raise EngineError('the levels of this engine were not kept: make it with '
-                              'statistics=True')
+        return emit(self.network, self.input_size, exposed, saturates=pairs_saturate())
 
     def _picture_shape(self) -> tuple[int, int, int]:
         height, width, channels = self._shape
@@ -151,16 +132,6 @@ class OnnxRuntimeEngine:
             self._bind_output(tensor, array)
         return {name: tensors[stored.tensor] for name, stored in graph.levels.items()}
 
-    def _plan_counting(self, graph: IntegerGraph) -> list[tuple[list[int], NDArray[np.uint8]]]:
-        """Return which runs to count together, by index, and the digits of their bytes."""
-        plan = []
-        slopes = [graph.levels[run.layer].slope for run in self._firing_model.runs]
-        for slope in sorted(set(slopes)):
-            digits = self.network.code.digits(np.abs(level_table(self.network, slope)))
-            plan.append(([i for i, other in enumerate(slopes) if other == slope],
-                         np.ascontiguousarray(digits)))
-        return plan
-
 
 def _slab(shapes: list[Shape]) -> list[NDArray[np.uint8]]:
     """Return arrays of uint8 that lie one after the other, which saves the CPU page look-ups."""
@@ -174,29 +145,14 @@ def _slab(shapes: list[Shape]) -> list[NDArray[np.uint8]]:
     return arrays
 
 
-def check_exact_on_this_cpu(network: SpikingNetwork) -> None:
-    """
-    Check that the runtime's int8 arithmetic is exact on this CPU for a network.
-
-    Some CPUs add products in saturating 16-bit pairs, which goes wrong for large levels times large
-    weights. Whether this one does is found out by trying it, once per process.
-
-    :raises EngineError: naming the layer, its range and the remedy.
-    """
-    for conv in network.convolutions:
-        largest = largest_input(network, conv)
-        weight = int(np.abs(conv.weight.astype(np.int16)).max())
-        if 2 * largest * weight <= 32767 or _pairs_are_exact():
-            continue
-        raise EngineError(
-            f'{conv.name}: inputs up to {largest} times weights up to {weight} overflow the 16-bit '
-            'sums of this CPU; convert the network with fewer levels (T=4: --burst 12, or 6 where '
-            'levels are signed), or use the simulator')
-
-
 @lru_cache(maxsize=1)
-def _pairs_are_exact() -> bool:
-    """Run a convolution of worst-case operands and compare it with the sum it should give."""
+def pairs_saturate() -> bool:
+    """
+    Whether the runtime adds products of bytes and int8 in saturating 16-bit pairs on this CPU.
+
+    That goes wrong for large levels times large weights. Found out by running a convolution of
+    worst-case operands, once per process.
+    """
     inputs, outputs = 64, 16
     signs = np.where(np.arange(outputs) % 2, -1, 1)
     weight = np.full((outputs, inputs, 1, 1), 127, np.int8) * signs.astype(np.int8)[
@@ -217,24 +173,50 @@ def _pairs_are_exact() -> bool:
         helper.make_opsetid('', OPSET), helper.make_opsetid(CONTRIB, 1)])
     session = open_session(model.SerializeToString(), threads=1, spinning=False)
     result = session.run(None, {'x': np.full((1, 4, 4, inputs), 255, np.uint8)})[0]
-    return bool((np.asarray(result) == 128 + 63 * signs).all())
+    return bool((np.asarray(result) != 128 + 63 * signs).any())
 
 
 def open_session(
-    model: bytes, *, threads: int, spinning: bool,
+    model: bytes, *, threads: int, spinning: bool, providers: Sequence[Provider] = (CPU_PROVIDER,),
 ) -> onnxruntime.InferenceSession:
     """
     Open a model in ONNX Runtime.
 
     :param threads: threads of the runtime; 0 takes one per physical core.
     :param spinning: let idle threads spin.
-    :raises EngineError: if it cannot be run.
+    :param providers: what runs the operators; the first that can run one does.
+    :raises EngineError: if it cannot be run, or the first provider cannot be started.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry('session.intra_op.allow_spinning', str(int(spinning)))
     try:
-        return onnxruntime.InferenceSession(model, options, providers=PROVIDERS)
+        session = onnxruntime.InferenceSession(model, options, providers=list(providers))
     except Exception as error:  # ONNX Runtime has no public base class of its errors
         raise EngineError(f'ONNX Runtime cannot run the network: {error}') from error
+    # A provider whose libraries are missing is left out without an error.
+    wanted = provider_name(providers[0])
+    if wanted not in session.get_providers():
+        raise EngineError(f'ONNX Runtime could not start its {wanted}, whose libraries or device '
+                          'it does not find; install what it needs, or choose the engine `auto`')
+    return session
+
+
+def provider_name(provider: Provider) -> str:
+    """Return the name of a provider that may have options."""
+    return provider if isinstance(provider, str) else provider[0]
+
+
+def bound_array(value: ValueInfoProto, bind: Callable[..., None]) -> NDArray[Any]:
+    """
+    Make the array of a graph's input or output, in memory of the CPU, and bind it.
+
+    :param value: with its type and all sides.
+    :param bind: ``bind_input`` or ``bind_output`` of a session's binding.
+    """
+    tensor = value.type.tensor_type
+    array = np.zeros([size.dim_value for size in tensor.shape.dim],
+                     helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+    bind(value.name, 'cpu', 0, array.dtype.type, array.shape, array.ctypes.data)
+    return array

@@ -104,6 +104,7 @@ def _model(condition: Condition, report: Report) -> Status:
             'network number': str(condition.version),
             'engine': detector.engine_name,
             'engine asked for': condition.settings.engine,
+            'engine reason': detector.engine_reason,
             'threads': str(condition.settings.threads or 'chosen by the engine'),
             'input size (height x width)': f'{height}x{width}',
             'spike code': str(detector.code),

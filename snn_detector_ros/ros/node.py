@@ -168,7 +168,7 @@ class SnnDetectorNode(ManagedNode):
         height, width = detector.input_size
         self.get_logger().info(
             f'network {self._version}: {detector.model_name}, {height}x{width}, {detector.code}, '
-            f'engine {detector.engine_name}')
+            f'engine {detector.engine_name} ({detector.engine_reason})')
 
     def _open_inputs(self, worker: Worker) -> Inputs | EventInputs:
         if self._settings.input_type == 'image':

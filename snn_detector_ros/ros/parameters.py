@@ -123,7 +123,9 @@ class Settings:
         effect=Effect.RELOAD)
     engine: str = _parameter(
         'auto', 'What runs the network; auto takes the fastest engine that works here.',
-        choices=('auto', 'onnxruntime', 'simulator', 'concurrent'), effect=Effect.RELOAD)
+        choices=('auto', 'triton', 'cuda', 'onnxruntime', 'onnxruntime-cuda',
+                 'onnxruntime-tensorrt', 'onnxruntime-openvino', 'simulator', 'concurrent'),
+        effect=Effect.RELOAD)
     input_size: tuple[int, int] | tuple[()] = _parameter(
         (), "Side, or [height, width], of the network's input in px; 0 takes the model's.",
         low=0, high=4096, effect=Effect.RELOAD)

@@ -10,6 +10,7 @@ pytest.importorskip('rclpy')
 
 from builtin_interfaces.msg import Time
 
+from snn_detector_ros.detection.detector import Detector
 from snn_detector_ros.engines.statistics import FiringStatistics
 from snn_detector_ros.events import stream
 from snn_detector_ros.ros import monitor
@@ -190,6 +191,14 @@ def test_levels_of_events(record, event, level):
     assert found == level
     assert values[event] == '1'
     assert status(record, 'input')[0] == OK, 'a complaint lasts one period'
+
+
+def test_the_engine_is_shown_with_its_reason(record, small_model):
+    detector = Detector(small_model, engine='simulator')
+    _, _, values = status(
+        record, 'model', detector=detector, settings=Settings(engine='simulator'))
+    shown = [values[key] for key in ('engine', 'engine asked for', 'engine reason')]
+    assert shown == ['simulator', 'simulator', 'as asked']
 
 
 def test_several_complaints_are_all_said_and_the_worst_counts(record):
