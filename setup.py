@@ -35,6 +35,7 @@ setup(
     extras_require={
         'eval': ['faster-coco-eval', 'matplotlib'],
         'train': ['faster-coco-eval', 'safetensors', 'torch'],
+        'gpu': ['cuda-bindings', 'triton'],
         'replay': ['rosbags'],
         'bench': ['openvino', 'spikingjelly'],
     },

@@ -16,6 +16,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS'):
     os.environ.setdefault(name, '1')
 
+# Triton reads this where a kernel is defined: in this process all kernels are interpreted. That
+# they compile is tested in processes of its own.
+os.environ.setdefault('TRITON_INTERPRET', '1')
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / 'shared' / 'data'
 
 

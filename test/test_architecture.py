@@ -19,6 +19,8 @@ FLOORS = ['errors', 'resources', 'native', 'events', 'datasets', 'media', 'netwo
 #: Who alone may import what.
 RESERVED = {
     'torch': ('training',),
+    'triton': ('engines', 'training'),
+    'cuda': ('engines',),
     'rclpy': ('ros',),
     'sensor_msgs': ('ros',),
     'vision_msgs': ('ros',),

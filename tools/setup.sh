@@ -99,6 +99,7 @@ setup_run() {
 setup_test() {
     once dev requirements/dev.txt pip_install -r requirements/dev.txt
     once torch requirements/train.txt tools/install_torch.sh
+    once gpu requirements/gpu.txt pip_install --no-deps -r requirements/gpu.txt
 }
 
 setup_bench() {

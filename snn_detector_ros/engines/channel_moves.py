@@ -24,12 +24,19 @@ PRODUCTS_PER_GROUP = 10_000
 
 def as_dense(conv: Convolution) -> Convolution:
     """Return a convolution without groups where that is faster; depthwise ones stay."""
-    count, inputs, *kernel = conv.weight.shape
+    count, inputs = conv.weight.shape[:2]
     groups = conv.groups
     depthwise = inputs == 1 and count == groups
     extra = conv.weight.size * (groups - 1)
     if groups == 1 or depthwise or extra > PRODUCTS_PER_GROUP * groups:
         return conv
+    return dense(conv)
+
+
+def dense(conv: Convolution) -> Convolution:
+    """Return a convolution with its groups filled up with zeros."""
+    count, inputs, *kernel = conv.weight.shape
+    groups = conv.groups
     weight = np.zeros((groups, count // groups, groups, inputs, *kernel), dtype=np.int8)
     own = np.arange(groups)
     weight[own, :, own] = conv.weight.reshape(groups, count // groups, inputs, *kernel)
