@@ -100,7 +100,7 @@ class _Planner:
             case DepthToSpace():
                 self._relay(layer, self._contiguous(layer.source, name), factor=layer.factor,
                             block_channels=self._shapes[name][2])
-            case Slice() | Permutation():
+            case Slice() | Permutation() if self._placement.slots[name]:
                 self._copy(self._contiguous(name, name), self._placement.slots[name])
             case Concat():
                 self._copy_pixels(layer, self._placement.slots[name][1:])

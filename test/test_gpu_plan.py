@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a plan saves: launches, copies, and kernels to compile."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from network_builder import NetworkBuilder
+
+from snn_detector_ros.engines.gpu.picture import Fit
+from snn_detector_ros.engines.gpu.plan import COUNTS, Plan, Pointer
+from snn_detector_ros.engines.gpu.planner import make_plan
+from snn_detector_ros.engines.gpu.tiles import TILES, choose_tile
+from snn_detector_ros.network import IMAGE, SpikeCode, model_file
+from snn_detector_ros.resources import DEFAULT_MODEL, resource
+
+
+def plan_of(net: NetworkBuilder) -> Plan:
+    return make_plan(net.build(), net.input_size, Fit(net.input_size, net.input_size))
+
+
+def launches(plan: Plan) -> list[tuple[str, ...]]:
+    return [launch.layers for launch in plan.launches]
+
+
+@pytest.fixture
+def net() -> NetworkBuilder:
+    builder = NetworkBuilder(0, SpikeCode.linear(4, 12), input_size=(32, 32))
+    builder.conv(IMAGE, 16, 3, 2)
+    return builder
+
+
+def test_the_shipped_network_needs_no_copy_and_no_launch_but_for_weights_and_pools() -> None:
+    network = model_file.load_converted(resource(DEFAULT_MODEL))
+    plan = make_plan(network, (320, 320), Fit((480, 640), (240, 320), 40, 0))
+    kinds = [launch.spec.kernel for launch in plan.launches]
+    # 60 convolutions, of which 8 share a launch with their sibling; one chain of pools.
+    assert (kinds.count('letterbox'), kinds.count('pooling'), kinds.count('relay')) == (1, 1, 0)
+    assert kinds.count('convolution') == len(list(network.convolutions)) - 8
+    fused = [layer for layers in launches(plan) for layer in layers]
+    assert set(fused) >= {layer.name for layer in network.firing_layers}
+    assert len(plan.specs) <= 16, 'each is compiled'
+    assert sum(launch.products for launch in plan.launches) == pytest.approx(
+        sum(network.multiply_accumulates((320, 320)).values()), rel=0.05), 'the stem has zeros'
+
+
+def test_a_sum_is_computed_with_its_last_convolution(net: NetworkBuilder) -> None:
+    branch = net.conv('conv0', 16, 3)
+    total = net.add('conv0', branch)
+    net.conv(total, 4, readout=True)
+    assert (branch, total) in launches(plan_of(net))
+
+
+def test_but_not_if_others_read_that_convolution(net: NetworkBuilder) -> None:
+    branch = net.conv('conv0', 16, 3)
+    total = net.add('conv0', branch)
+    net.conv(net.concat(total, branch), 4, readout=True)
+    assert {(branch,), (total,)} <= set(launches(plan_of(net)))
+
+
+def test_convolutions_of_one_input_are_one(net: NetworkBuilder) -> None:
+    first, other, second = net.conv('conv0', 16), net.conv('conv0', 16, 3), net.conv('conv0', 8)
+    net.conv(net.concat(first, other, second), 4, readout=True)
+    assert {(first, second), (other,)} <= set(launches(plan_of(net)))
+
+
+def test_pools_of_sppf_are_one(net: NetworkBuilder) -> None:
+    pools = [net.pool('conv0')]
+    pools += [net.pool(pools[0])]
+    pools += [net.pool(pools[1])]
+    net.conv(net.concat('conv0', *pools), 4, readout=True)
+    plan = plan_of(net)
+    assert tuple(pools) in launches(plan)
+    (launch,) = (launch for launch in plan.launches if launch.spec.kernel == 'pooling')
+    assert (launch.arguments['rows'], launch.arguments['top']) == (13, 6)
+
+
+def test_a_concatenation_is_written_in_place_by_its_inputs(net: NetworkBuilder) -> None:
+    small = net.conv('conv0', 20, 3, 2)
+    joined = net.concat('conv0', net.upsample(small))
+    net.conv(joined, 4, readout=True)
+    plan = plan_of(net)
+    assert all(launch.spec.kernel != 'relay' for launch in plan.launches)
+    places = {launch.layers[0]: launch.arguments for launch in plan.launches}
+    assert places['conv0']['out'] == Pointer(joined, 0)
+    # Upsampled by its own address map, behind the 16 channels of the other.
+    assert places[small]['out'] == Pointer(small, 0)
+    assert (places[small]['other'], places[small]['other_factor']) == (Pointer(joined, 16), 2)
+    np.testing.assert_array_equal(plan.views[joined].positions, np.arange(36))
+
+
+def test_slices_and_shuffles_are_positions(net: NetworkBuilder) -> None:
+    part = net.slice('conv0', 3, 11)
+    mixed = net.permute(part)
+    net.conv(mixed, 4, readout=True)
+    plan = plan_of(net)
+    assert launches(plan) == [(IMAGE,), ('conv0',), ('conv3',)]
+    assert plan.views[mixed].buffer == 'conv0'
+    assert set(plan.views[mixed].positions) == set(range(3, 11))
+
+
+def test_gaps_between_slots_have_no_weight(net: NetworkBuilder) -> None:
+    joined = net.concat(net.conv('conv0', 5), net.conv('conv0', 3, 3))
+    reader = net.conv(joined, 4, readout=True)
+    plan = plan_of(net)
+    weight = plan.constants[f'{reader}/weight']
+    assert weight.shape == (4, 1, 32)
+    assert not weight[:, :, 5:16].any()
+    assert weight[:, :, [0, 16]].any()
+
+
+def test_without_statistics_there_are_no_counts(net: NetworkBuilder) -> None:
+    net.conv('conv0', 4, readout=True)
+    network = net.build()
+    plan = make_plan(network, net.input_size, Fit((32, 32), (32, 32)), statistics=False)
+    assert plan.buffers[COUNTS] == 0
+    assert all(not dict(launch.spec.constants).get('COUNTS') for launch in plan.launches)
+
+
+def test_tiles_leave_a_gpu_enough_blocks() -> None:
+    assert choose_tile(160 * 160, 64) == TILES[0]
+    assert choose_tile(40 * 40, 64) == TILES[-1]
+    assert choose_tile(80 * 80, 64) == TILES[2]
+    assert choose_tile(320 * 320, 8) == TILES[-1], 'wider ones would be mostly empty'
