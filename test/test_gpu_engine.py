@@ -87,6 +87,7 @@ def assert_equals_the_simulator(
 def large_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Interpret few large blocks, not many small ones, which would take several times as long."""
     monkeypatch.setattr(tiles, 'TILES', (Tile(128, 32, 4, 3),))
+    monkeypatch.setattr(tiles, 'NARROWEST', 32)
 
 
 @pytest.mark.usefixtures('large_tiles')
@@ -129,6 +130,7 @@ def test_some_random_graphs(network: SpikingNetwork, seed: int) -> None:
 def test_every_tile(tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither pixels, outputs nor inputs are multiples of a block."""
     monkeypatch.setattr(tiles, 'TILES', (tile,))
+    monkeypatch.setattr(tiles, 'NARROWEST', tile.channels)
     net = NetworkBuilder(1, SpikeCode.linear(4, 12), input_size=(11, 13))
     deep = net.conv(net.conv(IMAGE, 37, 3, 2), 70, 3)
     net.conv(net.conv(deep, 19), 5, readout=True)

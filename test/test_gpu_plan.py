@@ -120,5 +120,5 @@ def test_without_statistics_there_are_no_counts(net: NetworkBuilder) -> None:
 def test_tiles_leave_a_gpu_enough_blocks() -> None:
     assert choose_tile(160 * 160, 64) == TILES[0]
     assert choose_tile(40 * 40, 64) == TILES[-1]
-    assert choose_tile(80 * 80, 64) == TILES[2]
-    assert choose_tile(320 * 320, 8) == TILES[-1], 'wider ones would be mostly empty'
+    assert choose_tile(80 * 80, 64) == TILES[3]
+    assert choose_tile(320 * 320, 8) == TILES[-2], 'wider ones would be mostly empty'

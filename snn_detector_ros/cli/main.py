@@ -17,6 +17,7 @@ COMMANDS = {
     'demo': 'play pictures and video through the ROS node and show the boxes',
     'replay': 'run the detector on a video, a folder of pictures or a bag, without ROS',
     'convert': 'turn a trained ReLU detector (ONNX) into a spiking network',
+    'build': 'compile the GPU kernels of a model, so that a robot starts without a compiler',
     'inspect': 'print the layers of a spiking network: scales, thresholds, firing rates',
     'eval': 'measure mean average precision on a labelled data set',
     'study': 'repeat the ablations of the conversion papers on labelled pictures',

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from snn_detector_ros.engines.base import Engine
-from snn_detector_ros.errors import ConfigurationError, EngineError
+from snn_detector_ros.errors import ConfigurationError, EngineError, SnnDetectorError
 from snn_detector_ros.network import LifNetwork, SpikingNetwork
 from snn_detector_ros.network.validation import MAX_LEVEL, MAX_SIGNED_LEVEL
 
@@ -116,7 +116,7 @@ def _fastest(network: SpikingNetwork, options: EngineOptions) -> EngineChoice:
         try:
             return EngineChoice(
                 _gpu_engine('triton', network, options), 'auto: the GPU can be used')
-        except EngineError as error:
+        except SnnDetectorError as error:
             obstacle = str(error)
     return EngineChoice(_make('onnxruntime', network, options),
                         f'auto: {obstacle}, so ONNX Runtime on the CPU')

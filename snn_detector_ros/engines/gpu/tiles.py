@@ -32,8 +32,10 @@ class Tile:
 
 
 #: Largest first.
-TILES = (Tile(128, 64, 8, 3), Tile(64, 64, 4, 4), Tile(64, 32, 4, 4), Tile(32, 32, 4, 4),
-         Tile(32, 16, 2, 4))
+TILES = (Tile(128, 64, 8, 3), Tile(64, 64, 4, 4), Tile(128, 32, 4, 4), Tile(64, 32, 4, 4),
+         Tile(32, 32, 4, 4), Tile(128, 16, 4, 4), Tile(32, 16, 2, 4))
+#: Channels of the narrowest.
+NARROWEST = 16
 #: Pixels and channels of a block of the kernels without weights.
 RELAY = (32, 32)
 #: Pixels of a block of the kernel that fits the picture.
@@ -44,7 +46,7 @@ DEPTHS = (32, 64)
 
 def choose_tile(pixels: int, channels: int) -> Tile:
     """Return the largest tile that is not mostly empty and leaves enough blocks."""
-    fitting = [tile for tile in TILES if tile.channels < 2 * channels] or [TILES[-1]]
+    fitting = [tile for tile in TILES if tile.channels < 2 * max(channels, NARROWEST)]
     return next((tile for tile in fitting
                  if blocks(pixels, tile.pixels) * blocks(channels, tile.channels) >= ENOUGH_BLOCKS),
                 fitting[-1])
