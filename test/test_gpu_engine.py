@@ -8,6 +8,7 @@ Its plans and its Triton kernels run here in Triton's interpreter, on memory ful
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,19 +23,21 @@ pytest.importorskip('torch', reason='torch is not installed: Triton interprets o
 
 from kernel_interpreter import InterpretedSession  # noqa: E402
 
+from snn_detector_ros import Detector  # noqa: E402
 from snn_detector_ros.detection.letterbox import PADDING, Letterbox  # noqa: E402
 from snn_detector_ros.engines import make_engine  # noqa: E402
 from snn_detector_ros.engines.gpu import tiles  # noqa: E402
 from snn_detector_ros.engines.gpu.engine import GpuEngine  # noqa: E402
-from snn_detector_ros.engines.gpu.picture import Fit, fit_picture  # noqa: E402
 from snn_detector_ros.engines.gpu.tiles import Tile  # noqa: E402
-from snn_detector_ros.errors import EngineError  # noqa: E402
+from snn_detector_ros.engines.picture import Fit, fit_picture  # noqa: E402
+from snn_detector_ros.errors import EngineError, ImageError  # noqa: E402
 from snn_detector_ros.network import (  # noqa: E402
     IMAGE,
     Convolution,
     MaxPool,
     SpikeCode,
     SpikingNetwork,
+    model_file,
 )
 
 CODES = [SpikeCode.linear(4, 12), SpikeCode.linear(4), SpikeCode.linear(2, 40),
@@ -212,6 +215,25 @@ def test_pictures_of_any_size_are_fitted_as_on_the_cpu(
     fit = Fit(geometry.source_size, geometry.size, geometry.top, geometry.left, colour, PADDING)
     for name, values in interpreted(network).run_picture(image, fit).items():
         np.testing.assert_array_equal(values, expected[name])
+
+
+@pytest.mark.parametrize('colour', ['bgr', 'rgb'])
+def test_a_detector_finds_the_same_boxes_whoever_fits_the_picture(
+    colour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = NetworkBuilder(0, SpikeCode.linear(4, 12), input_size=(32, 32))
+    net.conv(net.conv(IMAGE, 16, 5, 4), 14, readout=True)
+    model_file.save(net.build(head=True), tmp_path / 'model.onnx')
+    image = picture((50, 70))[:, ::-1]
+    ours = Detector(tmp_path / 'model.onnx', engine='onnxruntime', score_threshold=0.01)
+    expected = ours(image, colour=colour)
+    monkeypatch.setattr(ours, '_engine', interpreted(ours.network))
+    found = ours(image, colour=colour)
+    assert len(expected) > 0
+    for name in ('boxes', 'scores', 'classes'):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    with pytest.raises(ImageError, match='pass a numpy array of uint8'):
+        ours(image.astype(np.float32))
 
 
 @settings(max_examples=150, deadline=None)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from network_builder import NetworkBuilder
 
-from snn_detector_ros.engines.gpu.picture import Fit
 from snn_detector_ros.engines.gpu.plan import COUNTS, Plan, Pointer
 from snn_detector_ros.engines.gpu.planner import make_plan
 from snn_detector_ros.engines.gpu.tiles import TILES, choose_tile
+from snn_detector_ros.engines.picture import Fit
 from snn_detector_ros.network import IMAGE, SpikeCode, model_file
 from snn_detector_ros.resources import DEFAULT_MODEL, resource
 

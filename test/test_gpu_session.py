@@ -18,7 +18,7 @@ from snn_detector_ros.engines import make_engine  # noqa: E402
 from snn_detector_ros.engines.gpu import driver, kernel_store, session, usable  # noqa: E402
 from snn_detector_ros.engines.gpu.engine import GpuEngine  # noqa: E402
 from snn_detector_ros.engines.gpu.kernel_file import KernelFile, load_kernels  # noqa: E402
-from snn_detector_ros.engines.gpu.picture import Fit  # noqa: E402
+from snn_detector_ros.engines.picture import Fit  # noqa: E402
 from snn_detector_ros.errors import EngineError, ModelFileError  # noqa: E402
 from snn_detector_ros.network import IMAGE, SpikeCode, SpikingNetwork  # noqa: E402
 

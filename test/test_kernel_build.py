@@ -18,9 +18,9 @@ pytest.importorskip('triton', reason='triton is not installed (extra: gpu)')
 from snn_detector_ros.cli.main import main  # noqa: E402
 from snn_detector_ros.engines.gpu.kernel_file import load_kernels  # noqa: E402
 from snn_detector_ros.engines.gpu.kernel_store import kernel_path, source_hash  # noqa: E402
-from snn_detector_ros.engines.gpu.picture import Fit  # noqa: E402
 from snn_detector_ros.engines.gpu.planner import make_plan  # noqa: E402
 from snn_detector_ros.engines.gpu.tiles import TILES  # noqa: E402
+from snn_detector_ros.engines.picture import Fit  # noqa: E402
 from snn_detector_ros.network import IMAGE, SpikeCode, model_file  # noqa: E402
 
 #: A100, Orin, RTX 40, H100; shared memory that a block may have there, bytes (CUDA C++ Programming

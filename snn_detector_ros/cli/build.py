@@ -12,10 +12,10 @@ from snn_detector_ros.engines.gpu.kernel_store import (
     kernel_path,
     source_hash,
 )
-from snn_detector_ros.engines.gpu.picture import Fit
 from snn_detector_ros.engines.gpu.plan import KernelSpec
 from snn_detector_ros.engines.gpu.planner import make_plan
 from snn_detector_ros.engines.gpu.usable import MIN_ARCH, why_unfit
+from snn_detector_ros.engines.picture import Fit
 from snn_detector_ros.engines.select import GPU_ENGINES
 from snn_detector_ros.engines.triton.disassembly import Resources, read_resources
 from snn_detector_ros.errors import ConfigurationError
@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     print(f'{len(specs)} kernels of {model.name} for compute capability {args.arch / 10}')
     print(_ROW.format('kernel', 'pixels', 'chann.', 'depth', 'registers', 'shared', 'spills',
                       'mma', 'options'))
-    compiled, spilled = {}, False
+    compiled: dict[str, CompiledKernel] = {}
+    spilled = False
     for spec in specs:
         compiled |= compile_kernels([spec], args.kernels, args.arch)
         resources = read_resources(compiled[spec.name].cubin)

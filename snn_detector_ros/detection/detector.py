@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from snn_detector_ros.detection.heads import MembraneDecoder
-from snn_detector_ros.detection.letterbox import PADDING, Geometry, Letterbox
+from snn_detector_ros.detection.letterbox import PADDING, Geometry, Letterbox, check_picture
 from snn_detector_ros.detection.postprocess import to_detections
 from snn_detector_ros.detection.types import Detections
 from snn_detector_ros.engines import EngineOptions, FiringStatistics, choose_engine
-from snn_detector_ros.engines.base import StatefulEngine
+from snn_detector_ros.engines.base import FittingEngine, StatefulEngine
+from snn_detector_ros.engines.picture import Fit
 from snn_detector_ros.errors import ConfigurationError, ImageError
 from snn_detector_ros.events.binned_frames import binned_frames
 from snn_detector_ros.events.representations import NO_EVENT
@@ -146,8 +150,15 @@ class Detector:
             raise ImageError(f'{self.model_name} was trained on events: give it windows of events, '
                              'or choose a model for pictures')
         start = time.perf_counter()
+        if isinstance(self._engine, FittingEngine):
+            colour = check_picture(image, colour)
+            height, width = image.shape[:2]
+            geometry = Geometry.fit((height, width), self.input_size)
+            fit = Fit(geometry.source_size, geometry.size, geometry.top, geometry.left, colour,
+                      PADDING)
+            return self._find(partial(self._engine.run_picture, image, fit), geometry, start)
         pixels = self._letterbox(image, colour=colour)
-        return self._find(pixels, self._letterbox.geometry, start)
+        return self._find(partial(self._engine.run, pixels), self._letterbox.geometry, start)
 
     def detect_events(self, window: Window, sensor_size: tuple[int, int]) -> FrameResult:
         """
@@ -161,7 +172,8 @@ class Detector:
         start = time.perf_counter()
         self._require_events()
         frames = binned_frames(window, self.code.steps, sensor_size, self.input_size)
-        return self._find(frames[..., None], Geometry.fit(sensor_size, self.input_size), start)
+        return self._find(partial(self._engine.run, frames[..., None]),
+                          Geometry.fit(sensor_size, self.input_size), start)
 
     def detect_bins(self, frames: NDArray[np.uint8]) -> FrameResult:
         """
@@ -175,7 +187,8 @@ class Detector:
         """
         self._require_events()
         return self._find(
-            frames, Geometry.fit(self.input_size, self.input_size), time.perf_counter())
+            partial(self._engine.run, frames), Geometry.fit(self.input_size, self.input_size),
+            time.perf_counter())
 
     def reset(self) -> None:
         """Forget the membranes that earlier pictures, or windows, left."""
@@ -196,11 +209,11 @@ class Detector:
         self.reset()
 
     def _find(
-        self, pixels: NDArray[np.uint8], geometry: Geometry, start: float,
+        self, run: Callable[[], Mapping[str, NDArray[Any]]], geometry: Geometry, start: float,
     ) -> FrameResult:
         """Run the network, and return what it found and the stages since ``start``."""
         stamps = [start, time.perf_counter()]
-        readouts = self._engine.run(pixels)
+        readouts = run()
         stamps.append(time.perf_counter())
         detections = to_detections(
             self._decode(readouts, self.score_threshold), geometry, self.class_names,

@@ -102,7 +102,7 @@ class Letterbox:
         :returns: uint8 [h, w, 3], blue-green-red.
         :raises ImageError: if the picture has another type, shape or size.
         """
-        conversion = COLOURS[_check(image, colour)]
+        conversion = COLOURS[check_picture(image, colour)]
         height, width = self._canvas.shape[:2]
         source_size = image.shape[0], image.shape[1]
         if source_size != self.geometry.source_size:
@@ -125,8 +125,12 @@ class Letterbox:
         return self.geometry.to_source(boxes)
 
 
-def _check(image: NDArray[np.uint8], colour: str) -> str:
-    """Return the colour order of a picture, or say what is wrong with it."""
+def check_picture(image: NDArray[np.uint8], colour: str) -> str:
+    """
+    Return the colour order of a picture; one without channels is grey, whatever was said.
+
+    :raises ImageError: if the picture has another type, shape or size.
+    """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
         raise ImageError(f'picture of type {kind}: pass a numpy array of uint8, values 0 to 255')

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from snn_detector_ros.engines.picture import Fit
 from snn_detector_ros.engines.statistics import FiringStatistics
 from snn_detector_ros.errors import ImageError
 from snn_detector_ros.network import LifNetwork, SpikingNetwork
@@ -63,6 +64,20 @@ class StatefulEngine(Engine, Protocol):
 
     def reset(self) -> None:
         """Forget what was carried: start from empty membranes."""
+        ...
+
+
+@runtime_checkable
+class FittingEngine(Engine, Protocol):
+    """An engine that fits pictures of any size into its input by itself, as OpenCV does."""
+
+    def run_picture(self, image: NDArray[np.uint8], fit: Fit) -> Mapping[str, NDArray[Any]]:
+        """
+        Run a picture through the network; returns as :meth:`run`.
+
+        :param image: uint8 [H, W, 3], or [H, W] if mono, of the size that ``fit`` names.
+        :param fit: where it lies in the network's input.
+        """
         ...
 
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from snn_detector_ros.engines.base import check_pixels
 from snn_detector_ros.engines.gpu.kernel_store import Kernels
-from snn_detector_ros.engines.gpu.picture import Fit
 from snn_detector_ros.engines.gpu.plan import COUNTS, Plan
 from snn_detector_ros.engines.gpu.planner import make_plan
 from snn_detector_ros.engines.gpu.usable import why_unfit
+from snn_detector_ros.engines.picture import Fit
 from snn_detector_ros.engines.statistics import FiringModel, FiringStatistics
 from snn_detector_ros.errors import EngineError
 from snn_detector_ros.network import IMAGE, SpikingNetwork

@@ -10,7 +10,6 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from snn_detector_ros.engines.gpu.picture import COLOURS, Fit
 from snn_detector_ros.engines.gpu.placement import ALIGNMENT, Slot
 from snn_detector_ros.engines.gpu.plan import (
     COUNTS,
@@ -25,6 +24,7 @@ from snn_detector_ros.engines.gpu.plan import (
     View,
 )
 from snn_detector_ros.engines.gpu.tiles import PIXELS, RELAY, blocks, choose_depth, choose_tile
+from snn_detector_ros.engines.picture import COLOURS, Fit
 from snn_detector_ros.network import IMAGE, Add, Convolution, MaxPool, Shape, SpikingNetwork
 from snn_detector_ros.network.qdq_writer import rounding_bias
 from snn_detector_ros.network.signed_neuron import rounding_slope

@@ -12,9 +12,9 @@ import numpy as np
 from snn_detector_ros.engines.channel_moves import dense, selection
 from snn_detector_ros.engines.gpu.fusion import MAX_DESTINATIONS, Fusions, find_fusions
 from snn_detector_ros.engines.gpu.launches import Destination, LaunchWriter
-from snn_detector_ros.engines.gpu.picture import Fit
 from snn_detector_ros.engines.gpu.placement import Placement, Slot, padded
 from snn_detector_ros.engines.gpu.plan import Plan, View
+from snn_detector_ros.engines.picture import Fit
 from snn_detector_ros.engines.stems import block_stem, reads_blocks
 from snn_detector_ros.network import (
     IMAGE,

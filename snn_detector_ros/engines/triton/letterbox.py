@@ -12,7 +12,7 @@ def letterbox(
         fit_height, fit_width, top, left, padding, x, x_pitch, height, width,
         BLOCK_M: tl.constexpr, BLOCKS: tl.constexpr):
     """
-    Fit BLOCK_M pixels, exactly as ``engines.gpu.picture.fit_picture`` does.
+    Fit BLOCK_M pixels, exactly as ``engines.picture.fit_picture`` does.
 
     :param source: uint8 [source_height, source_width, source_channels].
     :param blue: byte of blue in a pixel of the source; ``green`` and ``red`` alike.
