@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snn_detector_ros.training.spiking.lif import Lif, LifParameters
-from snn_detector_ros.training.spiking.tdbn import ConvTdbn, PerStep, concatenated
+from snn_detector_ros.training.spiking.tdbn import ConvTdbn, PerStep, concatenated, fired
 
 #: Start of the last gain of a residual branch: blocks begin close to their shortcut.
 RESIDUAL_ALPHA = 0.2
@@ -97,7 +97,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [T, N, inputs, H, W] to [T, N, outputs, H / stride, W / stride]."""
-        y: Tensor = self.residual(x) + self.shortcut(x)
+        (neurons, convolution), (next_neurons, last) = self.residual
+        residual: Tensor = last(fired(neurons(x), convolution, next_neurons))
+        y: Tensor = residual + self.shortcut(x)
         return y
 
 

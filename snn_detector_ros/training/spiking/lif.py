@@ -7,7 +7,7 @@ The leaky integrate-and-fire neuron over T time steps, with a rectangular surrog
 (Wu et al. 2018; Zheng et al. 2021, eqs 1-3). The derivative of the step is taken to be 1 / width
 where |u - threshold| < width / 2, and 0 elsewhere. ``lif_steps`` is the definition, which autograd
 differentiates step by step; ``Lif`` computes the same forwards and backwards, written by hand, and
-keeps nothing but the membranes for it.
+keeps nothing but the membranes for it. On a GPU, ``lif_fused.py`` takes its place.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from snn_detector_ros.training.spiking import lif_fused
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Lif(nn.Module):
         :param x: input current, [T, ...].
         :returns: spikes, 0 or 1, of the same shape and layout in memory.
         """
+        if lif_fused.can_fuse(x):
+            return lif_fused.fused_lif(x, self.neuron)
         spikes: Tensor = _FusedLif.apply(x, self.neuron)
         return spikes
 

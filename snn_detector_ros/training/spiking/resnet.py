@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from snn_detector_ros.training.spiking.lif import Lif, LifParameters
-from snn_detector_ros.training.spiking.tdbn import ConvTdbn, PerStep
+from snn_detector_ros.training.spiking.tdbn import ConvTdbn, PerStep, fired
 
 #: Two branches meet in a block's sum.
 BRANCH_ALPHA = 1 / math.sqrt(2)
@@ -74,7 +74,8 @@ class SpikingBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [T, N, inputs, H, W] to [T, N, outputs, H / stride, W / stride]."""
-        y: Tensor = self.activation(self.residual(x) + self.shortcut(x))
+        first, neurons, last = self.residual
+        y: Tensor = self.activation(last(fired(x, first, neurons)) + self.shortcut(x))
         return y
 
 

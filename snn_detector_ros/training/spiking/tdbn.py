@@ -14,6 +14,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from snn_detector_ros.training.spiking import lif_fused
+from snn_detector_ros.training.spiking.lif import Lif
+
 Model = TypeVar('Model', bound=nn.Module)
 
 
@@ -65,6 +68,22 @@ class ConvTdbn(PerStep):
         super().__init__(
             nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
             TdBatchNorm(outputs, threshold, alpha))
+
+
+def fired(x: Tensor, current: ConvTdbn, neurons: nn.Module) -> Tensor:
+    """
+    Return ``neurons(current(x))``; LIF and the normalisation are one where they can be.
+
+    :param x: [T, N, C, H, W].
+    :param neurons: any layer of [T, N, C, H, W].
+    """
+    if isinstance(neurons, Lif) and len(current) == 2 and lif_fused.can_fuse(x):
+        convolution, normalisation = current
+        if isinstance(normalisation, TdBatchNorm):
+            y = convolution(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+            return lif_fused.fused_tdbn_lif(y, normalisation, neurons.neuron)
+    spikes: Tensor = neurons(current(x))
+    return spikes
 
 
 def concatenated(*parts: Tensor) -> Tensor:
