@@ -140,6 +140,16 @@ def test_every_tile(tile: Tile, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_equals_the_simulator(net.build(), levels=False)
 
 
+@pytest.mark.parametrize('slope', [0.0, 0.25])
+@pytest.mark.parametrize('middle', [5, 40])
+def test_a_convolution_may_follow_another_in_registers(middle: int, slope: float) -> None:
+    net = NetworkBuilder(4, SpikeCode.linear(4, 12), input_size=(11, 9))
+    wide = net.conv(net.conv(IMAGE, 20, 3, slope=slope), middle, 3, 2, slope=slope)
+    first, second = (net.conv(wide, count, slope=slope) for count in (48, 7))
+    net.conv(net.concat(second, first), 5, readout=True)
+    assert_equals_the_simulator(net.build(), levels=False)
+
+
 @pytest.mark.parametrize(('stride', 'padding', 'kernel'), [
     ((2, 1), (0, 2, 1, 0), (3, 5)), ((3, 2), (2, 0, 2, 3), (4, 2)), ((1, 1), (0, 0, 0, 0), (1, 1)),
     ((1, 2), (6, 6, 6, 6), (7, 7))])

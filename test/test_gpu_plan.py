@@ -34,9 +34,10 @@ def test_the_shipped_network_needs_no_copy_and_no_launch_but_for_weights_and_poo
     network = model_file.load_converted(resource(DEFAULT_MODEL))
     plan = make_plan(network, (320, 320), Fit((480, 640), (240, 320), 40, 0))
     kinds = [launch.spec.kernel for launch in plan.launches]
-    # 60 convolutions, of which 8 share a launch with their sibling; one chain of pools.
+    # Of 60 convolutions 8 share a launch with a sibling, and two pairs of these follow another in
+    # its launch; one chain of pools.
     assert (kinds.count('letterbox'), kinds.count('pooling'), kinds.count('relay')) == (1, 1, 0)
-    assert kinds.count('convolution') == len(list(network.convolutions)) - 8
+    assert kinds.count('convolution') == len(list(network.convolutions)) - 8 - 2
     fused = [layer for layers in launches(plan) for layer in layers]
     assert set(fused) >= {layer.name for layer in network.firing_layers}
     assert len(plan.specs) <= 16, 'each is compiled'
@@ -62,6 +63,29 @@ def test_convolutions_of_one_input_are_one(net: NetworkBuilder) -> None:
     first, other, second = net.conv('conv0', 16), net.conv('conv0', 16, 3), net.conv('conv0', 8)
     net.conv(net.concat(first, other, second), 4, readout=True)
     assert {(first, second), (other,)} <= set(launches(plan_of(net)))
+
+
+def test_convolutions_of_single_pixels_follow_what_they_alone_read(net: NetworkBuilder) -> None:
+    middle = net.conv('conv0', 24, 3, 2)
+    first, second = net.conv(middle, 32), net.conv(middle, 8)
+    net.conv(net.concat(second, first), 4, readout=True)
+    plan = plan_of(net)
+    assert (middle, first, second) in launches(plan)
+    arguments = plan.launches[2].arguments
+    assert (arguments['tail_outputs'], arguments['out_last'], arguments['other_first']) == (
+        40, 32, 32)
+    assert plan.constants[f'{first}/weight'].shape == (40, 32), 'the width of a tile'
+    separate = make_plan(net.build(), (32, 32), Fit((32, 32), (32, 32)), tails=False)
+    assert {(middle,), (first, second)} <= set(launches(separate))
+
+
+@pytest.mark.parametrize('kind', ['wide', 'read twice', 'read by a window', 'signed'])
+def test_but_not_if_they_cannot(net: NetworkBuilder, kind: str) -> None:
+    middle = net.conv('conv0', 80 if kind == 'wide' else 16, 3, 2)
+    first = net.conv(middle, 8, 3 if kind == 'read by a window' else 1,
+                     slope=0.5 if kind == 'signed' else 0.0)
+    net.conv(net.concat(first, middle) if kind == 'read twice' else first, 4, readout=True)
+    assert {(middle,), (first,)} <= set(launches(plan_of(net)))
 
 
 def test_pools_of_sppf_are_one(net: NetworkBuilder) -> None:

@@ -51,7 +51,7 @@ def compiling_environment() -> dict[str, str]:
 
 def convolution(tile: Any, **options: bool) -> tuple[Any, ...]:
     flags = {'PICTURE': False, 'FIRES': True, 'SIGNED': True, 'RESIDUAL': True, 'COUNTS': True,
-             'OTHER': True} | options
+             'OTHER': True, 'TAIL': tile.channels >= 32} | options
     constants = {'BLOCK_M': tile.pixels, 'BLOCK_N': tile.channels, 'BLOCK_K': 64} | flags
     return 'convolution', list(constants.items()), tile.warps, tile.stages
 

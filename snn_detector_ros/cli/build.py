@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from snn_detector_ros.engines.gpu.engine import WITH_TAILS
 from snn_detector_ros.engines.gpu.kernel_file import CompiledKernel, KernelFile
 from snn_detector_ros.engines.gpu.kernel_store import (
     compile_kernels,
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if problem is not None:
         raise ConfigurationError(f'{model}: {problem}')
     sizes = [(height, width) for height, width in args.input_size or [network.input_size]]
-    specs = needed_kernels(network, sizes)
+    specs = needed_kernels(network, sizes, tails=args.kernels == WITH_TAILS)
     print(f'{len(specs)} kernels of {model.name} for compute capability {args.arch / 10}')
     print(_ROW.format('kernel', 'pixels', 'chann.', 'depth', 'registers', 'shared', 'spills',
                       'mma', 'options'))
@@ -83,19 +84,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def needed_kernels(
-    network: SpikingNetwork, sizes: list[tuple[int, int]],
+    network: SpikingNetwork, sizes: list[tuple[int, int]], *, tails: bool,
 ) -> tuple[KernelSpec, ...]:
     """
     Return all kernels that an engine may ask for: with and without statistics, and for ``levels``.
 
     :param sizes: (height, width) of the network's input in px.
+    :param tails: whether the kernels can let a convolution follow another.
     :raises NetworkError: if the network does not fit a size.
     """
     specs: dict[KernelSpec, None] = {}
     for size in sizes:
         check_shapes(network, size)
         for statistics, fuse in ((True, True), (False, True), (True, False)):
-            plan = make_plan(network, size, Fit(size, size), statistics=statistics, fuse=fuse)
+            plan = make_plan(network, size, Fit(size, size), statistics=statistics, fuse=fuse,
+                             tails=tails)
             specs |= dict.fromkeys(plan.specs)
     return tuple(specs)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,10 +116,14 @@ class Driver:
         self.call('cuLaunchKernel', kernel, *grid, 1, threads, 1, 1, shared_bytes, stream,
                   ctypes.addressof(pointers), 0)
 
+    def stream(self) -> Any:
+        """Return a new stream, which waits for no other."""
+        return self.call('cuStreamCreate',
+                         self._driver.CUstream_flags.CU_STREAM_NON_BLOCKING.value)
+
     def begin_capture(self) -> Any:
         """Return a stream whose work becomes a graph."""
-        stream = self.call('cuStreamCreate',
-                           self._driver.CUstream_flags.CU_STREAM_NON_BLOCKING.value)
+        stream = self.stream()
         self.call('cuStreamBeginCapture', stream,
                   self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
         return stream
@@ -130,6 +134,23 @@ class Driver:
         ready = self.call('cuGraphInstantiate', graph, 0)
         self.call('cuGraphDestroy', graph)
         return ready
+
+    def elapsed(self, stream: Any, work: Callable[[], object]) -> float:
+        """
+        Time work on the GPU, and wait for it.
+
+        :param work: puts it on the stream.
+        :returns: ms between an event before it and one behind it.
+        """
+        start, end = (self.call('cuEventCreate', 0) for _ in range(2))
+        self.call('cuEventRecord', start, stream)
+        work()
+        self.call('cuEventRecord', end, stream)
+        self.call('cuStreamSynchronize', stream)
+        elapsed = float(self.call('cuEventElapsedTime', start, end))
+        for event in (start, end):
+            self.call('cuEventDestroy', event)
+        return elapsed
 
     def _words(self, status: Any) -> str:
         _, words = self._driver.cuGetErrorString(status)

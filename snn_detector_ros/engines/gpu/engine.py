@@ -49,6 +49,8 @@ class Session(Protocol):
         ...
 
 
+#: The kernels that let a convolution of single pixels follow another.
+WITH_TAILS = 'triton'
 OpenSession = Callable[[Plan, Sequence[str]], Session]
 
 
@@ -146,7 +148,8 @@ class GpuEngine:
         return self._firing_model.statistics(spikes)
 
     def _prepare(self, fit: Fit) -> tuple[Plan, Session]:
-        plan = make_plan(self.network, self.input_size, fit, statistics=self._statistics)
+        plan = make_plan(self.network, self.input_size, fit, statistics=self._statistics,
+                         tails=self.name == WITH_TAILS)
         downloads = [*plan.readouts, *{plan.views[name].buffer for name in self._fired}]
         return plan, self._open(plan, [*downloads, *([COUNTS] if self._statistics else [])])
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from snn_detector_ros.engines.gpu.placement import ALIGNMENT, Placement
+from snn_detector_ros.engines.gpu.tiles import MOST_TAIL_CHANNELS
 from snn_detector_ros.network import IMAGE, Add, Convolution, Layer, MaxPool, Upsample
 
 #: A kernel writes to so many places; more are copies.
@@ -26,17 +27,21 @@ class Fusions:
     :param siblings: the convolution of the same input that another also computes, by its name.
     :param chains: the two pools that follow a pool, by its name.
     :param repeats: upsamplings that are written by the layer they read, by its name.
+    :param tails: the convolution of single pixels that alone reads another, by the name of the
+        other; it may have a sibling.
     """
 
     residuals: dict[str, Add] = field(default_factory=dict)
     siblings: dict[str, Convolution] = field(default_factory=dict)
     chains: dict[str, tuple[MaxPool, MaxPool]] = field(default_factory=dict)
     repeats: dict[str, list[Upsample]] = field(default_factory=dict)
+    tails: dict[str, Convolution] = field(default_factory=dict)
 
     @property
     def absorbed(self) -> frozenset[str]:
         """Names of the layers that need no launch of their own."""
-        layers: list[Layer] = [*self.residuals.values(), *self.siblings.values()]
+        layers: list[Layer] = [
+            *self.residuals.values(), *self.siblings.values(), *self.tails.values()]
         for chain in self.chains.values():
             layers += chain
         for repeats in self.repeats.values():
@@ -50,13 +55,14 @@ class Fusions:
 
 
 def find_fusions(
-    layers: Sequence[Layer], placement: Placement, outputs: Sequence[str],
+    layers: Sequence[Layer], placement: Placement, outputs: Sequence[str], *, tails: bool,
 ) -> Fusions:
     """
     Return what can be fused.
 
     :param layers: in order of execution.
     :param outputs: names of the outputs, which must be written.
+    :param tails: whether the kernels can let a convolution follow another.
     """
     finder = _Finder(layers, placement, outputs)
     for layer in layers:
@@ -71,6 +77,9 @@ def find_fusions(
                 finder.sibling(layer)
             case MaxPool():
                 finder.chain(layer)
+    for layer in layers:
+        if tails and isinstance(layer, Convolution):
+            finder.tail(layer)
     return finder.fusions
 
 
@@ -133,6 +142,23 @@ class _Finder:
                 pool.name in self.fusions.absorbed for pool in pools):
             self.fusions.chains[layer.name] = (pools[1], pools[2])
 
+    def tail(self, layer: Convolution) -> None:
+        """Let the only reader of a convolution, or two siblings, follow in the same launch."""
+        fusions, name = self.fusions, layer.name
+        readers = self._readers[name]
+        if (layer.is_readout or name in self._outputs or not readers
+                or len(layer.weight) > MOST_TAIL_CHANNELS
+                or name in fusions.residuals or name in fusions.siblings
+                or name in fusions.absorbed):
+            return
+        first = readers[0]
+        followers = [first, *([fusions.siblings[first.name]]
+                              if first.name in fusions.siblings else [])]
+        if (isinstance(first, Convolution) and readers == followers and _is_pointwise(first)
+                and not first.is_readout and first.name not in fusions.residuals
+                and (first.slope > 0) == (layer.slope > 0)):
+            fusions.tails[name] = first
+
     def _may_share(self, conv: Convolution) -> bool:
         fusions = self.fusions
         return (not conv.is_readout and conv.source != IMAGE
@@ -143,6 +169,11 @@ class _Finder:
 
 def _geometry(conv: Convolution) -> tuple[object, ...]:
     return (conv.weight.shape[1:], conv.stride, conv.padding, conv.slope)
+
+
+def _is_pointwise(conv: Convolution) -> bool:
+    return (conv.weight.shape[2:] == (1, 1) and conv.stride == (1, 1)
+            and not any(conv.padding))
 
 
 def _is_same_padding(pool: MaxPool, first: MaxPool) -> bool:

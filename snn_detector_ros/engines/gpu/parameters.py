@@ -12,13 +12,14 @@ _TYPES = {
     'source': '*u8', 'x': '*i8', 'weight': '*i8', 'residual': '*i8', 'out': '*i8', 'other': '*i8',
     'third': '*i8', 'bias': '*i32', 'threshold': '*i32', 'sums': '*i32', 'counts': '*i32',
     'tau': '*i32', 'row_taps': '*i32', 'column_taps': '*i32', 'reciprocal': '*fp32',
-    'slope': 'fp32'}
+    'slope': 'fp32', 'tail_weight': '*i8', 'tail_bias': '*i32', 'tail_threshold': '*i32',
+    'tail_reciprocal': '*fp32', 'tail_slope': 'fp32'}
 DTYPES: Mapping[str, type[np.generic]] = {
     'u8': np.uint8, 'i8': np.int8, 'i32': np.int32, 'fp32': np.float32}
 #: Multiples of 16 bytes, by the way that tensors are placed.
 ALIGNED = frozenset({
     'x', 'x_pitch', 'weight', 'residual', 'residual_pitch', 'out', 'out_pitch', 'other',
-    'other_pitch', 'third', 'third_pitch'})
+    'other_pitch', 'third', 'third_pitch', 'tail_weight'})
 
 
 def type_of(parameter: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -35,7 +34,7 @@ from snn_detector_ros.network import (
 
 def make_plan(
     network: SpikingNetwork, input_size: tuple[int, int], fit: Fit, *,
-    statistics: bool = True, fuse: bool = True,
+    statistics: bool = True, fuse: bool = True, tails: bool = True,
 ) -> Plan:
     """
     Return the plan of a network.
@@ -45,8 +44,9 @@ def make_plan(
     :param fit: the camera's picture in that input.
     :param statistics: whether spikes are counted.
     :param fuse: whether layers share launches; without, each layer is written.
+    :param tails: whether the kernels can let a convolution follow another.
     """
-    planner = _Planner(network, input_size, statistics=statistics, fuse=fuse)
+    planner = _Planner(network, input_size, statistics=statistics, fuse=fuse, tails=tails)
     planner.picture(fit)
     for layer in planner.layers:
         planner.add(layer)
@@ -56,15 +56,16 @@ def make_plan(
 class _Planner:
     def __init__(
         self, network: SpikingNetwork, input_size: tuple[int, int], *, statistics: bool,
-        fuse: bool,
+        fuse: bool, tails: bool,
     ) -> None:
         self._network = network
         self._shapes = network.shapes(input_size)
         self._blocks = reads_blocks(network, input_size)
         self.layers = [self._prepared(layer) for layer in network.layers]
         self._placement = Placement(self.layers, self._shapes)
-        self._fusions = (find_fusions(self.layers, self._placement, network.outputs)
-                         if fuse else Fusions())
+        self._fusions = (
+            find_fusions(self.layers, self._placement, network.outputs, tails=tails)
+            if fuse else Fusions())
         self._absorbed = self._fusions.absorbed
         self.writer = LaunchWriter(network, self._shapes, statistics=statistics)
         self._pixels = self._picture_view()
@@ -123,24 +124,24 @@ class _Planner:
 
     def _convolution(self, conv: Convolution) -> None:
         total = self._fusions.residuals.get(conv.name)
-        sibling = self._fusions.siblings.get(conv.name)
-        source = self._view(conv.source)
+        tail = self._fusions.tails.get(conv.name)
+        last = total or tail or conv
+        places, extra = self._destinations(last)
+        written = [tail or conv]
+        sibling = self._fusions.siblings.get(written[0].name)
+        if sibling is not None:
+            count = len(written[0].weight)
+            (theirs,), _ = self._destinations(sibling)
+            places = [replace(places[0], last=count), replace(theirs, first=count)]
+            written.append(sibling)
+        residual = None
         if total is not None:
             (other,) = (name for name in total.sources if name != conv.name)
-            places, extra = self._destinations(total)
-            self.writer.convolution(conv, source, places, total=total,
-                                    residual=self._placement.view(other))
-            self._copy(self._placement.view(total.name), extra)
-        elif sibling is not None:
-            own, _ = self._destinations(conv)
-            theirs, _ = self._destinations(sibling)
-            self.writer.convolution(_joined(conv, sibling), source, [
-                replace(own[0], last=len(conv.weight)),
-                replace(theirs[0], first=len(conv.weight))], sibling=sibling)
-        else:
-            places, extra = self._destinations(conv)
-            self.writer.convolution(conv, source, places)
-            self._copy(self._placement.view(conv.name), extra)
+            residual = self._placement.view(other)
+        self.writer.convolution(
+            written if tail is None else [conv], self._view(conv.source), places,
+            tail=() if tail is None else written, total=total, residual=residual)
+        self._copy(self._placement.view(last.name), extra)
 
     def _pool(self, pool: MaxPool) -> None:
         source = self._contiguous(pool.source, pool.name)
@@ -186,16 +187,8 @@ class _Planner:
         channels = view.shape[2]
         slot = Slot(f'{reader}/{name}', 0, padded(channels))
         self.writer.plan.buffers[slot.buffer] = view.shape[0] * view.shape[1] * slot.pitch
-        self.writer.convolution(_identity(channels), view, [Destination(slot)])
+        self.writer.convolution([_identity(channels)], view, [Destination(slot)])
         return View(slot.buffer, slot.pitch, np.arange(channels), view.shape)
-
-
-def _joined(first: Convolution, second: Convolution) -> Convolution:
-    """Return two convolutions of one input as one."""
-    both: dict[str, Any] = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in ('weight', 'bias', 'threshold', 'step')}
-    return replace(first, **both)
 
 
 def _identity(channels: int) -> Convolution:

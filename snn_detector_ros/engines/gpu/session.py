@@ -113,6 +113,16 @@ class GpuSession:
         self._driver.call('cuGraphLaunch', self._graph, self._stream)
         self._driver.call('cuStreamSynchronize', self._stream)
 
+    def timed_run(self) -> float:
+        """
+        Run a frame, and wait for its results.
+
+        :returns: ms from before the picture's upload until after the results' download.
+        """
+        self._driver.bind()
+        return self._driver.elapsed(
+            self._stream, lambda: self._driver.call('cuGraphLaunch', self._graph, self._stream))
+
     def close(self) -> None:
         self._driver.bind()
         self.results.clear()

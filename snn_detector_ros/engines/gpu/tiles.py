@@ -36,6 +36,9 @@ TILES = (Tile(128, 64, 8, 3), Tile(64, 64, 4, 4), Tile(128, 32, 4, 4), Tile(64, 
          Tile(32, 32, 4, 4), Tile(128, 16, 4, 4), Tile(32, 16, 2, 4))
 #: Channels of the narrowest.
 NARROWEST = 16
+#: Of a convolution whose levels another multiplies at once: tensor cores take no fewer, and the
+#: widest tile holds no more.
+LEAST_TAIL_CHANNELS, MOST_TAIL_CHANNELS = 32, 64
 #: Pixels and channels of a block of the kernels without weights.
 RELAY = (32, 32)
 #: Pixels of a block of the kernel that fits the picture.
@@ -49,6 +52,19 @@ def choose_tile(pixels: int, channels: int) -> Tile:
     fitting = [tile for tile in TILES if tile.channels < 2 * max(channels, NARROWEST)]
     return next((tile for tile in fitting
                  if blocks(pixels, tile.pixels) * blocks(channels, tile.channels) >= ENOUGH_BLOCKS),
+                fitting[-1])
+
+
+def choose_tail_tile(pixels: int, channels: int) -> Tile:
+    """
+    Return a tile that holds all channels of a convolution with a tail.
+
+    :param channels: at most :data:`MOST_TAIL_CHANNELS`.
+    """
+    least = max(channels, LEAST_TAIL_CHANNELS)
+    width = min(tile.channels for tile in TILES if tile.channels >= least)
+    fitting = [tile for tile in TILES if tile.channels == width]
+    return next((tile for tile in fitting if blocks(pixels, tile.pixels) >= ENOUGH_BLOCKS),
                 fitting[-1])
 
 

@@ -7,6 +7,9 @@ An implicit matrix product of int8 levels and int8 weights on the tensor cores. 
 over the taps of the window and, within a tap, over blocks of channels, so that the compiler can
 load ahead. Numbers of channels, the window and the spike code are arguments, not constants: a
 network needs few kernels.
+
+A convolution of single pixels may follow in the same launch, if all that it reads fits one tile: it
+multiplies the levels while they are in registers, and they are never written.
 """
 
 import triton
@@ -24,9 +27,11 @@ def convolution(
         counts, counts_pitch, column, residual_column, tau, steps, burst, max_level,
         out_height, out_width, outputs, blocks, taps, taps_wide,
         stride_y, stride_x, top, left,
+        tail_weight, tail_bias, tail_threshold, tail_reciprocal, tail_slope, tail_outputs,
+        tail_column,
         BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
         PICTURE: tl.constexpr, FIRES: tl.constexpr, SIGNED: tl.constexpr,
-        RESIDUAL: tl.constexpr, COUNTS: tl.constexpr, OTHER: tl.constexpr):
+        RESIDUAL: tl.constexpr, COUNTS: tl.constexpr, OTHER: tl.constexpr, TAIL: tl.constexpr):
     """
     Compute BLOCK_M pixels of BLOCK_N channels of a convolution.
 
@@ -41,6 +46,8 @@ def convolution(
         ``other_first`` go to ``other`` (OTHER).
     :param counts: int32 [steps, counts_pitch]: spikes, from ``column`` on, and of the sum with the
         residual from ``residual_column`` on (COUNTS).
+    :param tail_weight: int8 [tail_outputs, BLOCK_N], of a convolution of single pixels; it is what
+        goes to ``out`` and ``other`` then (TAIL).
     """
     pixel = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     channel = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -78,7 +85,31 @@ def convolution(
         if COUNTS:
             count(level, inside, counts, residual_column + channel, is_channel, counts_pitch,
                   tau, steps, burst)
-    store(level, inside, row, col, out_width, channel, out, out_pitch, out_factor, 0, out_last)
-    if OTHER:
-        store(level, inside, row, col, out_width, channel, other, other_pitch, other_factor,
-              other_first, outputs)
+    if TAIL:
+        levels = level.to(tl.int8)
+        for part in range(tl.cdiv(tail_outputs, BLOCK_N)):
+            behind = part * BLOCK_N + tl.arange(0, BLOCK_N)
+            is_behind = behind < tail_outputs
+            synapse = tl.load(
+                tail_weight + behind[None, :] * BLOCK_N + tl.arange(0, BLOCK_N)[:, None],
+                mask=is_behind[None, :], other=0)
+            membrane = tl.dot(levels, synapse, out_dtype=tl.int32)
+            membrane += tl.load(tail_bias + behind, mask=is_behind, other=0)[None, :]
+            level = fire(
+                membrane, tl.load(tail_threshold + behind, mask=is_behind, other=1)[None, :],
+                tl.load(tail_reciprocal + behind, mask=is_behind, other=1.0)[None, :],
+                max_level, tail_slope, SIGNED)
+            inside = is_pixel[:, None] & is_behind[None, :]
+            if COUNTS:
+                count(level, inside, counts, tail_column + behind, is_behind, counts_pitch, tau,
+                      steps, burst)
+            store(level, inside, row, col, out_width, behind, out, out_pitch, out_factor, 0,
+                  out_last)
+            if OTHER:
+                store(level, inside, row, col, out_width, behind, other, other_pitch, other_factor,
+                      other_first, tail_outputs)
+    else:
+        store(level, inside, row, col, out_width, channel, out, out_pitch, out_factor, 0, out_last)
+        if OTHER:
+            store(level, inside, row, col, out_width, channel, other, other_pitch, other_factor,
+                  other_first, outputs)
