@@ -9,13 +9,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from lif_builder import small_lif_detector
 from network_builder import small_detector
+from numpy.typing import NDArray
 
 from snn_detector_ros import Detector
 from snn_detector_ros.engines import EngineOptions, choose_engine, make_engine
 from snn_detector_ros.engines.select import AS_ASKED, GPU_ENGINES
+from snn_detector_ros.engines.simulator import SimulatorEngine
 from snn_detector_ros.errors import ConfigurationError, EngineError
 from snn_detector_ros.network import SpikeCode, SpikingNetwork
 from snn_detector_ros.network.model_file import save
@@ -30,6 +33,19 @@ class GpuStandIn:
     def __init__(self, network: SpikingNetwork, *, kernels: str, **options: Any) -> None:
         self.network, self.name, self.options = network, kernels, options
         self.input_size = options['input_size'] or network.input_size
+        self._simulator = SimulatorEngine(network, input_size=self.input_size)
+
+    def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.int32]]:
+        return self._simulator.run(pixels)
+
+
+class WrongGpu(GpuStandIn):
+    """Computes something else, by little."""
+
+    def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.int32]]:
+        readouts = super().run(pixels)
+        next(iter(readouts.values()))[0, 0, 0] += 1
+        return readouts
 
 
 def broken_gpu(*_: Any, **__: Any) -> None:
@@ -51,14 +67,16 @@ def test_auto_takes_a_gpu_that_can_be_used(monkeypatch: pytest.MonkeyPatch) -> N
     choice = choose_engine('auto', small_detector(), replace(
         DEFAULTS, input_size=(48, 64), statistics=False, model_path=Path('a.onnx')))
     assert choice.engine.name == 'triton'
-    assert choice.reason == 'auto: the GPU can be used'
+    assert choice.reason == 'auto: the GPU gives the results of the CPU'
     assert choice.engine.options == {  # type: ignore[attr-defined]
         'input_size': (48, 64), 'statistics': False, 'model_path': Path('a.onnx')}
 
 
 @pytest.mark.parametrize(('obstacle', 'engine', 'said'), [
     ('no NVIDIA driver is installed', GpuStandIn, 'no NVIDIA driver is installed'),
-    (None, broken_gpu, 'the GPU has no memory left')], ids=['unusable', 'broken'])
+    (None, broken_gpu, 'the GPU has no memory left'),
+    (None, WrongGpu, 'the GPU gives other results than the CPU')],
+    ids=['unusable', 'broken', 'wrong'])
 def test_auto_takes_the_cpu_where_no_gpu_serves(
     monkeypatch: pytest.MonkeyPatch, obstacle: str | None, engine: Any, said: str,
 ) -> None:

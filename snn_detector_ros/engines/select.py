@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from snn_detector_ros.engines.base import Engine
 from snn_detector_ros.errors import ConfigurationError, EngineError, SnnDetectorError
 from snn_detector_ros.network import LifNetwork, SpikingNetwork
@@ -82,7 +84,8 @@ def choose_engine(
     """
     Make the engine called ``name``; ``auto`` takes the fastest exact one that can run here.
 
-    That is ``triton`` on a GPU that can be used, else ``onnxruntime``. A directly trained network
+    That is ``triton`` on a GPU that can be used and computes what the CPU computes from a picture
+    of noise, else ``onnxruntime``. A directly trained network
     has a simulator and an ONNX Runtime engine of its own.
 
     A network of concurrent dynamics belongs to the engine ``concurrent``. Any other runs it
@@ -110,16 +113,26 @@ def choose_engine(
 
 
 def _fastest(network: SpikingNetwork, options: EngineOptions) -> EngineChoice:
-    """Choose for a converted network; a GPU that fails at the start is none."""
+    """Choose for a converted network; a GPU that fails at the start, or errs, is none."""
+    cpu = _make('onnxruntime', network, options)
     obstacle = _why_no_gpu(network, 'triton', options)
     if obstacle is None:
         try:
-            return EngineChoice(
-                _gpu_engine('triton', network, options), 'auto: the GPU can be used')
+            gpu = _gpu_engine('triton', network, options)
+            if _agree(gpu, cpu, network):
+                return EngineChoice(gpu, 'auto: the GPU gives the results of the CPU')
+            obstacle = 'the GPU gives other results than the CPU'
         except SnnDetectorError as error:
             obstacle = str(error)
-    return EngineChoice(_make('onnxruntime', network, options),
-                        f'auto: {obstacle}, so ONNX Runtime on the CPU')
+    return EngineChoice(cpu, f'auto: {obstacle}, so ONNX Runtime on the CPU')
+
+
+def _agree(one: Engine, other: Engine, network: SpikingNetwork) -> bool:
+    """Whether two engines compute the same from a picture of noise, as exact ones do."""
+    shape = (*one.input_size, network.image_channels)
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    results, expected = one.run(noise), other.run(noise)
+    return all(np.array_equal(results[name], expected[name]) for name in network.outputs)
 
 
 def _make(name: str, network: SpikingNetwork | LifNetwork, options: EngineOptions) -> Engine:
