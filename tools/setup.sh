@@ -3,9 +3,10 @@
 #
 # Make the project's own virtual environment, with real ROS 2 in it.
 #
-# Usage: tools/setup.sh run|test|bench
+# Usage: tools/setup.sh run|test|fuzz|bench
 #   run    what the demo needs: ROS 2, the detector's libraries, generated messages, this package
 #   test   run + linters, pytest, colcon, and torch's CPU build
+#   fuzz   test + a guided fuzzer
 #   bench  test + the opponents of the benchmark
 #
 # Each step leaves a stamp in the environment, keyed on the files that it read, so that a second
@@ -102,6 +103,10 @@ setup_test() {
     once gpu requirements/gpu.txt pip_install --no-deps -r requirements/gpu.txt
 }
 
+setup_fuzz() {
+    once fuzz requirements/fuzz.txt pip_install -r requirements/fuzz.txt
+}
+
 setup_bench() {
     once bench requirements/bench.txt pip_install --no-deps -r requirements/bench.txt
 }
@@ -109,8 +114,9 @@ setup_bench() {
 case "$GOAL" in
     run) steps=(run) ;;
     test) steps=(run test) ;;
+    fuzz) steps=(run test fuzz) ;;
     bench) steps=(run test bench) ;;
-    *) echo "usage: tools/setup.sh run|test|bench" >&2; exit 2 ;;
+    *) echo "usage: tools/setup.sh run|test|fuzz|bench" >&2; exit 2 ;;
 esac
 
 make_environment
