@@ -10,7 +10,7 @@ ARGS ?=
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench clean distclean
+.PHONY: help setup demo test test-all lint bench bench-gpu clean distclean
 export VENV PYTHON
 
 help:  ## List the targets
@@ -25,7 +25,8 @@ demo: setup  ## Play a video to the detector over DDS, print latencies, write an
 test: lint  ## Lint, check types and run the tests
 	@. tools/ros-env.sh && pytest -q -m 'not slow' $(ARGS)
 
-test-all: lint  ## The same with the slow tests
+test-all: lint  ## The same with the slow tests, and guided fuzzing
+	@tools/setup.sh fuzz
 	@. tools/ros-env.sh && pytest -q $(ARGS)
 
 # The message builder is checked by itself: beside it, `vision_msgs` is a folder of definitions.
@@ -36,6 +37,10 @@ lint:  ## Lint and check types only
 bench:  ## Race the detector against its opponents
 	@tools/setup.sh bench
 	@. tools/ros-env.sh && python -m benchmarks.run $(ARGS)
+
+bench-gpu:  ## Race the GPU engine against its opponents, where there is an NVIDIA GPU
+	@tools/setup.sh bench
+	@. tools/ros-env.sh && python -m benchmarks.gpu $(ARGS)
 
 clean:  ## Remove what builds and runs left behind, but not the environment
 	rm -rf build install log demo_output *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

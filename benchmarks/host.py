@@ -11,8 +11,8 @@ from typing import Any
 
 from snn_detector_ros.native import HAVE_NATIVE
 
-PACKAGES = ('numpy', 'onnx', 'onnxruntime', 'opencv-python-headless', 'openvino', 'torch',
-            'spikingjelly')
+PACKAGES = ('numpy', 'onnx', 'onnxruntime', 'onnxruntime-gpu', 'opencv-python-headless',
+            'openvino', 'torch', 'triton', 'cuda-bindings', 'spikingjelly')
 
 #: CPU features that decide how fast, and how exact, int8 arithmetic is.
 FEATURES = ('avx2', 'avx512f', 'avx512vbmi', 'avx512_vnni', 'avx_vnni', 'amx_int8')

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.contestants import COUNTED, FLOAT, SPIKINGJELLY, Conditions
-from benchmarks.timing import Summary
+from benchmarks.gpu_contestants import FLOATS, OURS
+from benchmarks.gpu_launches import LaunchTime, figures
+from benchmarks.roofline import Gpu, Work
+from benchmarks.timing import GpuSummary, Summary
 
 #: Statistics whose ratios are reported.
 STATISTICS = ('wall_median', 'wall_min', 'cpu_median', 'cpu_min')
@@ -79,4 +83,49 @@ class RaceResult:
             'times_ms': {name: asdict(summary) for name, summary in self.times.items()},
             'ratios': {name: {statistic: self.ratio(name, FLOAT, statistic)
                               for statistic in STATISTICS} for name in self.times},
+        }
+
+
+@dataclass(frozen=True)
+class GpuRace:
+    """
+    One race on a GPU: one network at one size.
+
+    :param gpu: its peaks.
+    :param work: what a frame of our engine has to do.
+    :param times: of all contestants.
+    :param launches: of our engine, by contestant.
+    """
+
+    network: str
+    size: int
+    gpu: Gpu
+    work: Work
+    times: Mapping[str, GpuSummary]
+    launches: Mapping[str, Sequence[LaunchTime]]
+
+    @property
+    def opponent(self) -> str | None:
+        """The float network that ratios refer to; None if no float network took part."""
+        return next((name for name in FLOATS if name in self.times), None)
+
+    def ratio(self, name: str) -> float | None:
+        """Return how long a contestant takes in units of the opponent; None without one."""
+        if self.opponent is None:
+            return None
+        return self.times[name].gpu_median / self.times[self.opponent].gpu_median
+
+    def figures(self, name: str) -> dict[str, float]:
+        """Return what a frame of our engine comes to."""
+        return figures(self.work, self.times[name].gpu_median, self.gpu)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            'network': self.network, 'size': self.size, 'opponent': self.opponent,
+            'times_ms': {name: asdict(summary) for name, summary in self.times.items()},
+            'ratios': {name: self.ratio(name) for name in self.times},
+            'figures': {name: self.figures(name) for name in OURS.values() if name in self.times},
+            'launches': {name: [launch.as_json(self.gpu) for launch in launches]
+                         for name, launches in self.launches.items()},
         }

@@ -22,11 +22,39 @@ from snn_detector_ros.resources import DEFAULT_MODEL, resource
 
 
 @dataclass(frozen=True)
+class Work:
+    """
+    What there is to do.
+
+    :param products: multiply-accumulates, as kernels do them.
+    :param traffic: bytes read and written, if each is moved once.
+    """
+
+    products: int
+    traffic: int
+
+    @classmethod
+    def of(cls, launches: Sequence[Launch]) -> Work:
+        """Return what launches do together."""
+        return cls(sum(launch.products for launch in launches),
+                   sum(launch.traffic for launch in launches))
+
+    def tops(self, ms: float) -> float:
+        """Return 10^12 operations a second, two for each product, if it takes so long."""
+        return 2 * self.products / ms * 1e-9
+
+    def gbs(self, ms: float) -> float:
+        """Return 10^9 bytes a second, if it takes so long."""
+        return self.traffic / ms * 1e-6
+
+
+@dataclass(frozen=True)
 class Gpu:
     """
     Peaks of a GPU, from NVIDIA's data sheets, dense (half the figure "with sparsity").
 
-    :param tops: int8 operations a second, in 10^12; a multiply-accumulate is two.
+    :param tops: int8 operations a second, in 10^12; a multiply-accumulate is two; infinite if
+        unknown.
     :param bandwidth: of memory, in 10^9 bytes a second.
     """
 
@@ -34,9 +62,9 @@ class Gpu:
     tops: float
     bandwidth: float
 
-    def seconds(self, launch: Launch) -> tuple[float, float]:
-        """Return the least time for the operations of a launch, and for its bytes."""
-        return 2 * launch.products / (self.tops * 1e12), launch.traffic / (self.bandwidth * 1e9)
+    def seconds(self, work: Work | Launch) -> tuple[float, float]:
+        """Return the least time for operations, and for bytes."""
+        return 2 * work.products / (self.tops * 1e12), work.traffic / (self.bandwidth * 1e9)
 
 
 GPUS = {
@@ -78,10 +106,10 @@ def table(plan: Plan, gpus: Sequence[Gpu]) -> str:
         lines.append(
             f'| {" + ".join(launch.layers)} | {launch.grid[0] * launch.grid[1]} | '
             f'{launch.products / 1e6:.1f} | {launch.traffic / 1e3:.0f} | {" | ".join(times)} |')
-    products = sum(launch.products for launch in plan.launches)
-    traffic = sum(launch.traffic for launch in plan.launches)
+    work = Work.of(plan.launches)
     lines.append(
-        f'| **{len(plan.launches)} launches** | | {products / 1e6:.0f} | {traffic / 1e3:.0f} | '
+        f'| **{len(plan.launches)} launches** | | {work.products / 1e6:.0f} | '
+        f'{work.traffic / 1e3:.0f} | '
         + ' | '.join(f'{total * 1e6:.0f}' for total in totals) + ' |')
     return '\n'.join(lines)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -11,27 +12,27 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from snn_detector_ros.engines.onnxruntime import CPU_PROVIDER, Provider, open_session
+
 _DTYPES = {'tensor(float)': np.float32, 'tensor(uint8)': np.uint8, 'tensor(int32)': np.int32}
 
 
 class OnnxRuntimeSession:
     """
-    A model in ONNX Runtime on the CPU, with input and outputs bound once.
+    A model in ONNX Runtime, with input and outputs bound once, in the processor's memory.
 
     :param feed: the input of every frame, by name.
     :param spinning: let idle threads spin.
+    :param providers: what runs the operators, best first.
+    :raises EngineError: if the first provider cannot be started.
     """
 
     def __init__(
         self, model: ModelProto, feed: dict[str, NDArray[Any]], *, threads: int,
-        spinning: bool = False,
+        spinning: bool = False, providers: Sequence[Provider] = (CPU_PROVIDER,),
     ) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        options.add_session_config_entry('session.intra_op.allow_spinning', str(int(spinning)))
-        self._session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=['CPUExecutionProvider'])
+        self._session = open_session(
+            model.SerializeToString(), threads=threads, spinning=spinning, providers=providers)
         self._binding = self._session.io_binding()
         for name, array in feed.items():
             self._binding.bind_cpu_input(name, array)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +27,11 @@ class Contestant:
     """
     Something to be timed.
 
-    :param run: does the work of one frame.
+    :param run: does the work of one frame; on a GPU it returns how long that took there, ms.
     :param every: is visited in every n-th round only, because it is slow.
     """
 
-    run: Callable[[], object]
+    run: Callable[[], Any]
     every: int = 1
 
 
@@ -57,6 +58,28 @@ class Summary:
             np.median(wall), wall.min(), np.percentile(wall, 90), np.median(cpu), cpu.min())))
 
 
+@dataclass(frozen=True)
+class GpuSummary:
+    """Times of one contestant in ms; ``gpu`` between two events around a frame."""
+
+    samples: int
+    gpu_median: float
+    gpu_min: float
+    gpu_p90: float
+    wall_median: float
+
+    @classmethod
+    def of(cls, samples: NDArray[np.float64]) -> GpuSummary:
+        """
+        Summarise samples.
+
+        :param samples: float64 [N, 2], wall time and the GPU's in ms.
+        """
+        wall, gpu = samples.T
+        return cls(len(samples), *(float(value) for value in (
+            np.median(gpu), gpu.min(), np.percentile(gpu, 90), np.median(wall))))
+
+
 def race(
     contestants: Mapping[str, Contestant], *, rounds: int, calls: int = 3,
 ) -> dict[str, Summary]:
@@ -66,6 +89,22 @@ def race(
     :param rounds: visits of each contestant.
     :param calls: timed calls of a visit; a slow contestant has one.
     """
+    return {name: Summary.of(samples) for name, samples in _samples(
+        contestants, _time, rounds, calls).items()}
+
+
+def race_on_gpu(
+    contestants: Mapping[str, Contestant], *, rounds: int, calls: int = 20,
+) -> dict[str, GpuSummary]:
+    """Do the same where contestants return how long a frame took the GPU."""
+    return {name: GpuSummary.of(samples) for name, samples in _samples(
+        contestants, _time_on_gpu, rounds, calls).items()}
+
+
+def _samples(
+    contestants: Mapping[str, Contestant],
+    measure: Callable[[Callable[[], Any]], tuple[float, float]], rounds: int, calls: int,
+) -> dict[str, NDArray[np.float64]]:
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for round_index in range(rounds):
         for name, contestant in contestants.items():
@@ -74,11 +113,17 @@ def race(
             time.sleep(PAUSE)
             contestant.run()
             samples[name] += [
-                _time(contestant.run) for _ in range(1 if contestant.every > 1 else calls)]
-    return {name: Summary.of(np.array(values)) for name, values in samples.items()}
+                measure(contestant.run) for _ in range(1 if contestant.every > 1 else calls)]
+    return {name: np.array(values) for name, values in samples.items()}
 
 
-def _time(run: Callable[[], object]) -> tuple[float, float]:
+def _time(run: Callable[[], Any]) -> tuple[float, float]:
     wall, cpu = time.perf_counter(), time.process_time()
     run()
     return 1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - cpu)
+
+
+def _time_on_gpu(run: Callable[[], Any]) -> tuple[float, float]:
+    wall = time.perf_counter()
+    gpu = float(run())
+    return 1e3 * (time.perf_counter() - wall), gpu
