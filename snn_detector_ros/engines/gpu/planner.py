@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from snn_detector_ros.engines.channel_moves import dense, selection
+from snn_detector_ros.engines.gpu.convolutions import ConvolutionWriter
 from snn_detector_ros.engines.gpu.fusion import MAX_DESTINATIONS, Fusions, find_fusions
-from snn_detector_ros.engines.gpu.launches import Destination, LaunchWriter
+from snn_detector_ros.engines.gpu.launches import Destination
 from snn_detector_ros.engines.gpu.placement import Placement, Slot, padded
 from snn_detector_ros.engines.gpu.plan import Plan, View
 from snn_detector_ros.engines.picture import Fit
@@ -67,7 +68,7 @@ class _Planner:
             find_fusions(self.layers, self._placement, network.outputs, tails=tails)
             if fuse else Fusions())
         self._absorbed = self._fusions.absorbed
-        self.writer = LaunchWriter(network, self._shapes, statistics=statistics)
+        self.writer = ConvolutionWriter(network, self._shapes, statistics=statistics)
         self._pixels = self._picture_view()
         self.writer.plan.buffers |= self._placement.buffers()
         self.writer.plan.buffers[IMAGE] = self._pixels.shape[0] * self._pixels.shape[1] * (
