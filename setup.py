@@ -16,7 +16,7 @@ setup(
     maintainer_email='snn-detector-ros@users.noreply.github.com',
     python_requires='>=3.10',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
-    package_data={NAME: ['py.typed']},
+    package_data={NAME: ['py.typed', 'engines/cuda/*.cu']},
     # Loops over pixels, levels and events; without a compiler the package falls back to numpy.
     ext_modules=[
         Extension(f'{NAME}.{module}', [f'{NAME}/{module}.c'], extra_compile_args=['-O3'],
