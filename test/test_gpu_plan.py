@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from network_builder import NetworkBuilder
 
+from snn_detector_ros.engines.gpu.parameters import is_aligned
 from snn_detector_ros.engines.gpu.plan import COUNTS, Plan, Pointer
 from snn_detector_ros.engines.gpu.planner import make_plan
 from snn_detector_ros.engines.gpu.tiles import TILES, choose_tile
@@ -121,6 +122,24 @@ def test_slices_and_shuffles_are_positions(net: NetworkBuilder) -> None:
     assert launches(plan) == [(IMAGE,), ('conv0',), ('conv3',)]
     assert plan.views[mixed].buffer == 'conv0'
     assert set(plan.views[mixed].positions) == set(range(3, 11))
+
+
+def test_what_is_said_to_be_aligned_is(net: NetworkBuilder) -> None:
+    """Slices, sums, pools, copies of all kinds: addresses and pitches that kernels rely on."""
+    odd = net.slice('conv0', 3, 13)
+    total = net.add(odd, net.pool(odd, 3))
+    moved = net.depth_to_space(net.permute(net.conv('conv0', 12)))
+    small = net.pool(net.concat(net.upsample(net.conv(total, 5, 3, 2)), odd, total), 2, 2)
+    net.conv(net.add(small, net.conv(small, 25, 3)), 3, readout=True)
+    net.conv(net.rectify(moved), 3, readout=True)
+    plan = plan_of(net)
+    kernels = {launch.spec.kernel for launch in plan.launches}
+    assert kernels == {'letterbox', 'convolution', 'pooling', 'relay'}
+    for launch in plan.launches:
+        for name, value in launch.arguments.items():
+            if is_aligned(launch.spec.kernel, name):
+                place = value.offset if isinstance(value, Pointer) else value
+                assert place % 16 == 0, (launch.layers, name, value)
 
 
 def test_gaps_between_slots_have_no_weight(net: NetworkBuilder) -> None:

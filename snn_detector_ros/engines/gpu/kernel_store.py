@@ -16,8 +16,8 @@ from snn_detector_ros.errors import EngineError, MissingDependencyError
 
 #: Which of the two equal sets of kernels: Triton's, or those in CUDA C++.
 Kernels = Literal['triton', 'cuda']
-#: What their machine code is made of, beside this package.
-_SOURCES = {'triton': 'triton/*.py', 'cuda': 'cuda/kernels.cu'}
+#: What their machine code is made of, beside the types of their parameters.
+_SOURCES = {'triton': 'triton/*.py', 'cuda': 'cuda/*.[cp][uy]'}
 
 #: What has the function ``compile_spec``.
 _COMPILERS = {'triton': 'snn_detector_ros.engines.triton.kernels',
@@ -27,7 +27,8 @@ _COMPILERS = {'triton': 'snn_detector_ros.engines.triton.kernels',
 def source_hash(kernels: Kernels) -> str:
     """Return a hash of the source code of a set of kernels."""
     folder = Path(__file__).parents[1]
-    text = b''.join(path.read_bytes() for path in sorted(folder.glob(_SOURCES[kernels])))
+    sources = [*sorted(folder.glob(_SOURCES[kernels])), folder / 'gpu' / 'parameters.py']
+    text = b''.join(path.read_bytes() for path in sources)
     return hashlib.sha256(text).hexdigest()[:16]
 
 

@@ -14,12 +14,20 @@ _TYPES = {
     'tau': '*i32', 'row_taps': '*i32', 'column_taps': '*i32', 'reciprocal': '*fp32',
     'slope': 'fp32', 'tail_weight': '*i8', 'tail_bias': '*i32', 'tail_threshold': '*i32',
     'tail_reciprocal': '*fp32', 'tail_slope': 'fp32'}
+#: Of numpy, by the names of Triton's.
 DTYPES: Mapping[str, type[np.generic]] = {
     'u8': np.uint8, 'i8': np.int8, 'i32': np.int32, 'fp32': np.float32}
-#: Multiples of 16 bytes, by the way that tensors are placed.
-ALIGNED = frozenset({
-    'x', 'x_pitch', 'weight', 'residual', 'residual_pitch', 'out', 'out_pitch', 'other',
-    'other_pitch', 'third', 'third_pitch', 'tail_weight'})
+#: Multiples of 16 bytes, by the way that tensors are placed. Levels that are read need not be: they
+#: may be a slice of others.
+_ALIGNED = frozenset({
+    'x_pitch', 'weight', 'residual_pitch', 'out', 'out_pitch', 'other', 'other_pitch', 'third',
+    'third_pitch', 'tail_weight'})
+
+
+def is_aligned(kernel: str, parameter: str) -> bool:
+    """Whether a parameter of a kernel is always a multiple of 16 bytes."""
+    # A convolution reads from the whole slot before the first channel; weights there are zero.
+    return parameter in _ALIGNED or (kernel, parameter) == ('convolution', 'x')
 
 
 def type_of(parameter: str) -> str:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from snn_detector_ros.engines.gpu.kernel_file import CompiledKernel
-from snn_detector_ros.engines.gpu.parameters import ALIGNED, type_of
+from snn_detector_ros.engines.gpu.parameters import is_aligned, type_of
 from snn_detector_ros.engines.gpu.plan import KernelSpec
 from snn_detector_ros.engines.triton.compiler import compile_kernel
 from snn_detector_ros.engines.triton.convolution import convolution
@@ -26,5 +26,5 @@ def compile_spec(spec: KernelSpec, arch: int) -> CompiledKernel:
     names = [name for name in function.arg_names if name not in constants]
     return compile_kernel(
         function, types={name: type_of(name) for name in names}, constants=constants,
-        aligned=[name for name in names if name in ALIGNED], arch=arch, warps=spec.warps,
-        stages=spec.stages)
+        aligned=[name for name in names if is_aligned(spec.kernel, name)], arch=arch,
+        warps=spec.warps, stages=spec.stages)
