@@ -103,6 +103,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[TimedCuda]:
         return {spec.name: uncompiled(spec) for spec in specs}
 
     monkeypatch.setattr(driver, 'driver_module', lambda: fake)
+    monkeypatch.setattr(driver, 'is_installed', lambda: True)
     monkeypatch.setattr(session, 'find_kernels', find_kernels)
     monkeypatch.setattr(usable, 'has_compiler', lambda kernels: kernels == 'triton')
     monkeypatch.setattr(gpu_launches, 'REPEATS', 3)

@@ -40,6 +40,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
         return {spec.name: uncompiled(spec) for spec in specs}
 
     monkeypatch.setattr(driver, 'driver_module', lambda: fake)
+    monkeypatch.setattr(driver, 'is_installed', lambda: True)
     monkeypatch.setattr(session, 'find_kernels', find_kernels)
     usable._arch.cache_clear()
     yield fake
@@ -95,6 +96,7 @@ def test_why_a_gpu_is_not_used(
         monkeypatch: pytest.MonkeyPatch) -> None:
     usable._arch.cache_clear()
     monkeypatch.setattr(driver, 'driver_module', lambda: fake)
+    monkeypatch.setattr(driver, 'is_installed', lambda: True)
     assert reason in str(usable.why_unusable(network, 'triton'))
     usable._arch.cache_clear()
 

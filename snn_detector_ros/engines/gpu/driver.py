@@ -16,6 +16,15 @@ from snn_detector_ros.errors import EngineError, MissingDependencyError
 FREE_SHARED_BYTES = 48 << 10
 
 
+def is_installed() -> bool:
+    """Whether this machine has NVIDIA's driver; needs no bindings of it."""
+    try:
+        ctypes.CDLL('libcuda.so.1')
+    except OSError:
+        return False
+    return True
+
+
 def driver_module() -> Any:
     """
     Return the bindings of the driver.

@@ -6,6 +6,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from snn_detector_ros.engines.gpu import driver
 from snn_detector_ros.engines.gpu.kernel_store import Kernels, has_compiler, kernel_path
 from snn_detector_ros.errors import SnnDetectorError
 from snn_detector_ros.network import SpikingNetwork
@@ -23,6 +24,8 @@ def why_unusable(
 
     :param model: the model file, beside which compiled kernels may lie.
     """
+    if not driver.is_installed():
+        return 'no NVIDIA driver is installed'
     try:
         arch = _arch()
     except SnnDetectorError as error:
@@ -49,6 +52,4 @@ def why_unfit(network: SpikingNetwork) -> str | None:
 
 @lru_cache(maxsize=1)
 def _arch() -> int:
-    from snn_detector_ros.engines.gpu.driver import Driver
-
-    return Driver().arch
+    return driver.Driver().arch
