@@ -60,13 +60,9 @@ class Recorder:
         self._objects: Counter[str] = Counter()
         self._frames_with_objects = 0
         self.reported_all = True
-        newest = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._node = node
+        self._watches_images = False
         every = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
-        node.create_subscription(
-            Image, 'image', lambda message: self._on_image(read_image, message), newest)
-        node.create_subscription(
-            CompressedImage, 'image/compressed',
-            lambda message: self._on_image(read_compressed_image, message), newest)
         node.create_subscription(Detection2DArray, 'detections', self._on_detections, every)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, every)
 
@@ -81,6 +77,23 @@ class Recorder:
     def has_images(self) -> bool:
         """Whether an image has arrived."""
         return bool(self._stamps)
+
+    def watch_images(self) -> None:
+        """
+        Subscribe to the images, once the detector has been found.
+
+        Whoever plays them waits for this subscription. Were it there earlier, a short show might be
+        over before the detector and the recorder have found each other.
+        """
+        if self._watches_images or not self._node.count_publishers('detections'):
+            return
+        self._watches_images = True
+        newest = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._node.create_subscription(
+            Image, 'image', lambda message: self._on_image(read_image, message), newest)
+        self._node.create_subscription(
+            CompressedImage, 'image/compressed',
+            lambda message: self._on_image(read_compressed_image, message), newest)
 
     def summary(self) -> dict[str, Any]:
         """Return all counts, and the percentiles of the age at which detections arrived, ms."""
@@ -148,6 +161,7 @@ def record(node: Node, recorder: Recorder, stopped: Callable[[], bool]) -> None:
     shown = time.monotonic()
     deadline = None
     while deadline is None or (not recorder.reported_all and time.monotonic() < deadline):
+        recorder.watch_images()
         executor.spin_once(timeout_sec=0.1)
         if deadline is None and stopped():
             deadline = time.monotonic() + LAST_REPORT
