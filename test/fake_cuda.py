@@ -49,7 +49,8 @@ class FakeCuda:
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR='major',
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR='minor')
     CUfunction_attribute = SimpleNamespace(
-        CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES='shared')
+        CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES='shared',
+        CU_FUNC_ATTRIBUTE_NUM_REGS='registers')
     CUstream_flags = SimpleNamespace(CU_STREAM_NON_BLOCKING=SimpleNamespace(value=1))
     CUstreamCaptureMode = SimpleNamespace(CU_STREAM_CAPTURE_MODE_THREAD_LOCAL='local')
 
@@ -58,6 +59,7 @@ class FakeCuda:
         self.specs: dict[str, KernelSpec] = {}
         self.failing: str | None = None
         self.allocated: dict[int, Any] = {}
+        self.loaded: set[KernelSpec] = set()
         self._devices, self._arch = devices, arch
         self._captured: list[Callable[[], None]] | None = None
         self._pending = False
@@ -118,6 +120,11 @@ class FakeCuda:
     def cuModuleGetFunction(self, module: int, symbol: bytes) -> KernelSpec:
         return self.specs[symbol.decode()]
 
+    def cuFuncGetAttribute(self, attribute: str, kernel: KernelSpec) -> int:
+        assert attribute == 'registers'
+        self.loaded.add(kernel)
+        return 100
+
     def cuFuncSetAttribute(self, kernel: KernelSpec, attribute: str, value: int) -> None:
         assert (attribute, value) == ('shared', 60_000)
 
@@ -164,6 +171,7 @@ class FakeCuda:
         shared: int, stream: str, parameters: int, extra: int,
     ) -> None:
         """Read the arguments through their addresses, as a driver does."""
+        assert spec in self.loaded, 'a kernel may not be loaded while its launch is recorded'
         assert (z, ty, tz, threads, shared) == (1, 1, 1, spec.warps * 32, 60_000)
         function, constants = KERNELS[spec.kernel], dict(spec.constants)
         names = [name for name in function.arg_names if name not in constants]

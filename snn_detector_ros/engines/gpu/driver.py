@@ -96,6 +96,10 @@ class Driver:
         image = np.frombuffer(cubin, dtype=np.uint8)
         module = self.call('cuModuleLoadData', image.ctypes.data)
         kernel = self.call('cuModuleGetFunction', module, symbol.encode())
+        # Drivers load a kernel when it is first used. Asking for its registers is such a use; a
+        # launch that is being recorded would come too late.
+        self.call('cuFuncGetAttribute',
+                  self._driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_NUM_REGS, kernel)
         if shared_bytes > FREE_SHARED_BYTES:
             self.call('cuFuncSetAttribute', kernel, self._driver.CUfunction_attribute
                       .CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, shared_bytes)
