@@ -10,7 +10,6 @@ could do, and the same for each launch by itself; writes all of it as JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections import Counter
@@ -27,7 +26,7 @@ from benchmarks.gpu_contestants import OURS, Ours, opponents
 from benchmarks.gpu_launches import copy_speed, time_launches
 from benchmarks.results import GpuRace
 from benchmarks.roofline import Gpu, Work
-from benchmarks.subjects import Subject, add_options, picture, plain, subjects
+from benchmarks.subjects import Subject, add_options, finish, picture, plain, subjects
 from benchmarks.timing import race_on_gpu
 from snn_detector_ros.engines import make_engine
 from snn_detector_ros.engines.base import Engine
@@ -35,7 +34,7 @@ from snn_detector_ros.engines.gpu.driver import Driver
 from snn_detector_ros.engines.gpu.kernel_store import Kernels
 from snn_detector_ros.engines.gpu.session import GpuSessions
 from snn_detector_ros.engines.gpu.usable import why_unusable
-from snn_detector_ros.errors import EngineError, SnnDetectorError
+from snn_detector_ros.errors import EngineError
 from snn_detector_ros.network import SpikingNetwork
 
 #: Multiply-accumulates of a frame up to which the simulator is the reference.
@@ -65,15 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :returns: exit status; 1 for an error that was named, such as that there is no GPU.
     """
     options = _parser().parse_args(arguments)
-    try:
-        results = _run(options)
-    except SnnDetectorError as error:
-        print(f'benchmark: {error}', file=sys.stderr)
-        return 1
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(results, indent=1) + '\n')
-    print(f'wrote {options.json}')
-    return 0
+    return finish(lambda: _run(options), options.json)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,6 @@ JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,9 +22,8 @@ from numpy.typing import NDArray
 from benchmarks import contestants, host, report
 from benchmarks.results import RaceResult
 from benchmarks.stages import time_stages
-from benchmarks.subjects import Subject, add_options, picture, plain, subjects
+from benchmarks.subjects import Subject, add_options, finish, picture, plain, subjects
 from benchmarks.timing import race
-from snn_detector_ros.errors import SnnDetectorError
 
 #: Side of the input for which the stages around the network are timed, px.
 STAGE_SIZE = 640
@@ -41,15 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.quick:
         options.rounds, options.sizes, options.threads = 2, options.sizes[:1], [1]
-    try:
-        results = _run(options)
-    except SnnDetectorError as error:
-        print(f'benchmark: {error}', file=sys.stderr)
-        return 1
-    options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(results, indent=1) + '\n')
-    print(f'wrote {options.json}')
-    return 0
+    return finish(lambda: _run(options), options.json)
 
 
 def _parser() -> argparse.ArgumentParser:

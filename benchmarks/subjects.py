@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is raced: the networks, their float opponents and the picture, as options name them."""
+"""What both races share: networks, float opponents and picture, as options name them; the end."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.random_network import SIZES, random_yolov5
 from snn_detector_ros.conversion import FloatNetwork, dequantise, read_onnx
 from snn_detector_ros.detection.letterbox import Letterbox
-from snn_detector_ros.errors import ImageError
+from snn_detector_ros.errors import ImageError, SnnDetectorError
 from snn_detector_ros.network import SpikingNetwork
 from snn_detector_ros.network.model_file import load_converted
 from snn_detector_ros.resources import DEFAULT_MODEL, resource
@@ -92,3 +95,20 @@ def plain(options: argparse.Namespace) -> dict[str, Any]:
     """Return options as they are written to JSON."""
     return {key: str(value) if isinstance(value, Path) else value
             for key, value in vars(options).items()}
+
+
+def finish(run: Callable[[], dict[str, Any]], path: Path) -> int:
+    """
+    Run a benchmark and write what it returns as JSON.
+
+    :returns: exit status; 1 for an error that was named.
+    """
+    try:
+        results = run()
+    except SnnDetectorError as error:
+        print(f'benchmark: {error}', file=sys.stderr)
+        return 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + '\n')
+    print(f'wrote {path}')
+    return 0

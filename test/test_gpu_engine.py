@@ -24,12 +24,14 @@ pytest.importorskip('torch', reason='torch is not installed: Triton interprets o
 from kernel_interpreter import InterpretedSession  # noqa: E402
 
 from snn_detector_ros import Detector  # noqa: E402
+from snn_detector_ros.detection import detector  # noqa: E402
 from snn_detector_ros.detection.letterbox import PADDING, Letterbox  # noqa: E402
 from snn_detector_ros.engines import make_engine  # noqa: E402
 from snn_detector_ros.engines.gpu import tiles  # noqa: E402
 from snn_detector_ros.engines.gpu.engine import GpuEngine  # noqa: E402
 from snn_detector_ros.engines.gpu.tiles import Tile  # noqa: E402
 from snn_detector_ros.engines.picture import Fit, fit_picture  # noqa: E402
+from snn_detector_ros.engines.select import EngineChoice  # noqa: E402
 from snn_detector_ros.errors import EngineError, ImageError  # noqa: E402
 from snn_detector_ros.network import (  # noqa: E402
     IMAGE,
@@ -235,9 +237,11 @@ def test_a_detector_finds_the_same_boxes_whoever_fits_the_picture(
     net.conv(net.conv(IMAGE, 16, 5, 4), 14, readout=True)
     model_file.save(net.build(head=True), tmp_path / 'model.onnx')
     image = picture((50, 70))[:, ::-1]
-    ours = Detector(tmp_path / 'model.onnx', engine='onnxruntime', score_threshold=0.01)
-    expected = ours(image, colour=colour)
-    monkeypatch.setattr(ours, '_engine', interpreted(ours.network))
+    expected = Detector(
+        tmp_path / 'model.onnx', engine='onnxruntime', score_threshold=0.01)(image, colour=colour)
+    monkeypatch.setattr(detector, 'choose_engine', lambda name, network, options: EngineChoice(
+        interpreted(network), 'a test'))
+    ours = Detector(tmp_path / 'model.onnx', score_threshold=0.01)
     found = ours(image, colour=colour)
     assert len(expected) > 0
     for name in ('boxes', 'scores', 'classes'):

@@ -144,9 +144,23 @@ def test_kernels_come_from_the_file_beside_the_model(
     monkeypatch.setattr(kernel_store, 'has_compiler', lambda kernels: False)
     found = kernel_store.find_kernels(specs, 'triton', 87, model)
     assert found == kernels
-    KernelFile('triton', 87, 'of another release', kernels).save(path)
-    with pytest.raises(EngineError, match=r'3 kernels for .* 8\.7 are not in .*snn-detector build'):
-        kernel_store.find_kernels(specs, 'triton', 87, model)
+    for arch, source in ((87, 'of another release'), (90, kernel_store.source_hash('triton'))):
+        KernelFile('triton', arch, source, kernels).save(path)
+        with pytest.raises(
+                EngineError, match=r'3 kernels for .* 8\.7 are not in .*snn-detector build'):
+            kernel_store.find_kernels(specs, 'triton', 87, model)
+
+
+def test_a_gpu_without_room_for_another_picture_goes_on_with_the_last(
+        network: SpikingNetwork, cuda: FakeCuda) -> None:
+    engine = GpuEngine(network)
+    before = {name: values.copy() for name, values in engine.run(picture()).items()}
+    cuda.failing = 'cuMemAlloc'
+    with pytest.raises(EngineError, match='cuMemAlloc: out of luck'):
+        engine.run_picture(picture((20, 30)), Fit((20, 30), (6, 8)))
+    cuda.failing = None
+    for name, values in engine.run(picture()).items():
+        np.testing.assert_array_equal(values, before[name])
 
 
 @pytest.mark.parametrize('content', [b'', b'PK\3\4 something', b'\0' * 100])

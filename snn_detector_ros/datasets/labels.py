@@ -56,6 +56,19 @@ class LabelledPicture(Protocol):
         ...
 
 
+def relative_boxes(picture: LabelledPicture, size: tuple[int, int]) -> NDArray[np.float32]:
+    """
+    Return the objects to be found, as training takes them.
+
+    :param size: (height, width) of the decoded picture in px.
+    :returns: float32 [N, 5]: class, cx, cy, w, h (0..1).
+    """
+    corners = picture.corners(size) / np.array(size[::-1] * 2, np.float32)
+    return np.concatenate((
+        picture.classes[:, None], (corners[:, :2] + corners[:, 2:]) / 2,
+        corners[:, 2:] - corners[:, :2]), 1).astype(np.float32)[picture.roles == Role.OBJECT]
+
+
 class LabelledDataset(Protocol):
     """Labelled pictures in a fixed order."""
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snn_detector_ros.datasets.image_folder import read_bgr
-from snn_detector_ros.datasets.labels import LabelledPicture, Role
+from snn_detector_ros.datasets.labels import LabelledPicture, relative_boxes
 from snn_detector_ros.events.representations import NO_EVENT
 from snn_detector_ros.events.simulation import (
     EventSensor,
@@ -82,10 +82,7 @@ def read_grey(sample: LabelledPicture, largest: int) -> GreyPicture:
     """
     image = read_bgr(sample.path)
     height, width = image.shape[:2]
-    corners = sample.corners((height, width)) / np.array((width, height) * 2, np.float32)
-    labels = np.concatenate((
-        sample.classes[:, None], (corners[:, :2] + corners[:, 2:]) / 2,
-        corners[:, 2:] - corners[:, :2]), 1).astype(np.float32)[sample.roles == Role.OBJECT]
+    labels = relative_boxes(sample, (height, width))
     ratio = largest / max(height, width)
     reduced = image if ratio >= 1 else cv2.resize(
         image, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)

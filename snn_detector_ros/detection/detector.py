@@ -101,6 +101,8 @@ class Detector:
             input_size=self.input_size, threads=threads, spinning=spinning, statistics=statistics,
             carry_state=carry_state, model_path=path))
         self._engine = choice.engine
+        # Found out once: looking for the methods of a protocol is not for the path of a frame.
+        self._fitting = choice.engine if isinstance(choice.engine, FittingEngine) else None
         #: Why this engine runs: as asked for, or what ``auto`` found here.
         self.engine_reason = choice.reason
         self._letterbox = Letterbox(self.input_size)
@@ -150,13 +152,13 @@ class Detector:
             raise ImageError(f'{self.model_name} was trained on events: give it windows of events, '
                              'or choose a model for pictures')
         start = time.perf_counter()
-        if isinstance(self._engine, FittingEngine):
+        if self._fitting is not None:
             colour = check_picture(image, colour)
             height, width = image.shape[:2]
             geometry = Geometry.fit((height, width), self.input_size)
             fit = Fit(geometry.source_size, geometry.size, geometry.top, geometry.left, colour,
                       PADDING)
-            return self._find(partial(self._engine.run_picture, image, fit), geometry, start)
+            return self._find(partial(self._fitting.run_picture, image, fit), geometry, start)
         pixels = self._letterbox(image, colour=colour)
         return self._find(partial(self._engine.run, pixels), self._letterbox.geometry, start)
 

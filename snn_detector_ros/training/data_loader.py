@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from snn_detector_ros.datasets.image_folder import evenly_spread, read_bgr
-from snn_detector_ros.datasets.labels import LabelledDataset, Role
+from snn_detector_ros.datasets.labels import LabelledDataset, relative_boxes
 from snn_detector_ros.training.augmentation import Augmentation, Picture, augment, letterbox
 
 LARGEST_WEIGHT = 5.0
@@ -179,10 +179,7 @@ def _load(dataset: LabelledDataset, index: int, largest_side: int) -> Picture:
     sample = dataset[index]
     image = cv2.cvtColor(read_bgr(sample.path), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
     height, width = image.shape[:2]
-    corners = sample.corners((height, width)) / np.array((width, height) * 2, np.float32)
-    labels = np.concatenate((
-        sample.classes[:, None], (corners[:, :2] + corners[:, 2:]) / 2,
-        corners[:, 2:] - corners[:, :2]), 1).astype(np.float32)[sample.roles == Role.OBJECT]
+    labels = relative_boxes(sample, (height, width))
     ratio = largest_side / max(height, width)
     if ratio < 1:
         image = cv2.resize(image, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA).astype(

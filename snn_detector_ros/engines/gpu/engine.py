@@ -28,14 +28,9 @@ from snn_detector_ros.network.validation import check_shapes, require_separated,
 
 
 class Session(Protocol):
-    """
-    A plan, ready to run.
+    """A plan, ready to run."""
 
-    :param plan: the plan.
-    :param downloads: buffers whose contents a frame brings back.
-    """
-
-    #: The camera's picture, uint8, to be filled before a run.
+    #: The camera's picture, uint8, to be filled before a run, and left as it is by it.
     source: NDArray[np.uint8]
     #: The bytes of the downloaded buffers, int8, filled by a run.
     results: dict[str, NDArray[np.int8]]
@@ -51,6 +46,7 @@ class Session(Protocol):
 
 #: The kernels that let a convolution of single pixels follow another.
 WITH_TAILS = 'triton'
+#: Of a plan, and of the buffers whose contents a frame brings back.
 OpenSession = Callable[[Plan, Sequence[str]], Session]
 
 
@@ -94,7 +90,6 @@ class GpuEngine:
         self._whole = Fit(self.input_size, self.input_size)
         self._fit = self._whole
         self._plan, self._session = self._prepare(self._fit)
-        self._last: NDArray[np.uint8] = np.zeros(self._shapes[IMAGE], np.uint8)
 
     def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.int32]]:
         check_pixels(pixels, self._shapes[IMAGE])
@@ -112,10 +107,10 @@ class GpuEngine:
         :returns: as :meth:`run`.
         """
         if fit != self._fit:
+            # In this order, so that a GPU without room for both leaves an engine that works.
+            plan, session = self._prepare(fit)
             self._session.close()
-            self._plan, self._session = self._prepare(fit)
-            self._fit = fit
-        self._last = image
+            self._plan, self._session, self._fit = plan, session, fit
         self._session.source[:] = image.reshape(-1)
         self._session.run()
         return self._outputs()
@@ -132,7 +127,7 @@ class GpuEngine:
         names = [layer.name for layer in self.network.firing_layers]
         buffers = sorted({plan.views[name].buffer for name in names})
         session = self._open(plan, buffers)
-        session.source[:] = self._last.reshape(-1)
+        session.source[:] = self._session.source
         session.run()
         levels = {name: plan.views[name].gather(session.results[plan.views[name].buffer])
                   for name in names}

@@ -69,8 +69,8 @@ def find_kernels(
     """
     Return compiled kernels by the names of their specs.
 
-    Those in the file beside the model are taken if they are of this release; what is missing is
-    compiled.
+    Those in the file beside the model are taken if they are of this release, and for this GPU; what
+    is missing is compiled.
 
     :param model: the model file, if there is one.
     :raises ModelFileError: if the file is damaged.
@@ -80,7 +80,7 @@ def find_kernels(
     path = None if model is None else kernel_path(model, kernels, arch)
     if path is not None and path.exists():
         file = load_kernels(path)
-        if file.source == source_hash(kernels):
+        if (file.compiler, file.arch, file.source) == (kernels, arch, source_hash(kernels)):
             found = file.kernels
     missing = [spec for spec in specs if spec.name not in found]
     if missing and not has_compiler(kernels):
