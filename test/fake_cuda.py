@@ -97,6 +97,9 @@ class FakeCuda:
     def cuCtxSetCurrent(self, context: str) -> None:
         assert context == 'context'
 
+    def cuCtxSynchronize(self) -> None:
+        assert self._captured is None, 'a host may not wait for what is only recorded'
+
     def cuGetErrorString(self, status: Status) -> bytes:
         return b'out of luck'
 
@@ -131,7 +134,8 @@ class FakeCuda:
     def cuStreamCreate(self, flags: int) -> str:
         return 'stream'
 
-    def cuStreamDestroy(self, stream: str) -> None: ...
+    def cuStreamDestroy(self, stream: str) -> None:
+        self._captured = None
 
     def cuStreamBeginCapture(self, stream: str, mode: str) -> None:
         assert self._captured is None

@@ -81,6 +81,18 @@ def test_another_size_of_picture_records_anew_and_gives_memory_back(
         assert len(cuda.allocated) == blocks
 
 
+@pytest.mark.parametrize('name', [
+    'cuMemAlloc', 'cuMemcpyHtoD', 'cuMemAllocHost', 'cuStreamBeginCapture', 'cuLaunchKernel',
+    'cuGraphInstantiate'])
+def test_what_fails_while_it_is_prepared_gives_everything_back(
+        network: SpikingNetwork, cuda: FakeCuda, name: str) -> None:
+    cuda.failing = name
+    with pytest.raises(EngineError, match=f'{name}: out of luck'):
+        GpuEngine(network)
+    assert cuda.allocated == {}
+    assert cuda.calls.count('cuStreamDestroy') == cuda.calls.count('cuStreamCreate')
+
+
 def test_the_driver_s_words_are_passed_on(network: SpikingNetwork, cuda: FakeCuda) -> None:
     engine = GpuEngine(network)
     cuda.failing = 'cuGraphLaunch'

@@ -112,7 +112,7 @@ class Driver:
         return np.ctypeslib.as_array(memory), address
 
     def upload(self, address: int, values: NDArray[Any]) -> None:
-        """Copy an array to the GPU, and wait."""
+        """Copy an array to the GPU; it may be changed when this returns."""
         self.call('cuMemcpyHtoD', address, values.ctypes.data, values.nbytes)
 
     def launch(
@@ -134,12 +134,10 @@ class Driver:
         return self.call('cuStreamCreate',
                          self._driver.CUstream_flags.CU_STREAM_NON_BLOCKING.value)
 
-    def begin_capture(self) -> Any:
-        """Return a stream whose work becomes a graph."""
-        stream = self.stream()
+    def begin_capture(self, stream: Any) -> None:
+        """Record the work of a stream from now on, instead of doing it."""
         self.call('cuStreamBeginCapture', stream,
                   self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
-        return stream
 
     def end_capture(self, stream: Any) -> Any:
         """Return the work of a stream, ready to be launched as one."""

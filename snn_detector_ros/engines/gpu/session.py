@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -87,26 +88,22 @@ class GpuSession:
     ) -> None:
         self._driver = driver
         self._compiled, self._loaded = compiled, loaded
-        sizes = {name: -(-(size + SLACK) // ALIGNMENT) * ALIGNMENT
-                 for name, size in plan.buffers.items()}
-        starts = np.cumsum([0, *sizes.values()])
-        self._memory = driver.call('cuMemAlloc', int(starts[-1]))
-        self._addresses = {
-            name: int(self._memory) + int(start)
-            for name, start in zip(sizes, starts, strict=False)}
-        for name, values in plan.constants.items():
-            driver.upload(self._addresses[name], values)
-        source, address = driver.pinned(plan.buffers[SOURCE])
-        self.source: NDArray[np.uint8] = source.view(np.uint8)
-        self.results: dict[str, NDArray[np.int8]] = {}
-        self._pinned = [address]
-        hosts = {}
-        for name in downloads:
-            self.results[name], hosts[name] = driver.pinned(plan.buffers[name])
-            self._pinned.append(hosts[name])
-        self._stream = driver.begin_capture()
-        self._record(plan, address, hosts)
-        self._graph = driver.end_capture(self._stream)
+        with ExitStack() as owned:
+            self._addresses = self._allocate(plan, owned)
+            source, host = self._pinned(plan.buffers[SOURCE], owned)
+            self.source: NDArray[np.uint8] = source.view(np.uint8)
+            self.results: dict[str, NDArray[np.int8]] = {}
+            hosts = {}
+            for name in downloads:
+                self.results[name], hosts[name] = self._pinned(plan.buffers[name], owned)
+            self._stream = driver.stream()
+            owned.callback(driver.call, 'cuStreamDestroy', self._stream)
+            driver.begin_capture(self._stream)
+            self._record(plan, host, hosts)
+            self._graph = driver.end_capture(self._stream)
+            owned.callback(driver.call, 'cuGraphExecDestroy', self._graph)
+            # Up to here, an error gives everything back.
+            self._owned = owned.pop_all()
 
     def run(self) -> None:
         self._driver.bind()
@@ -126,11 +123,26 @@ class GpuSession:
     def close(self) -> None:
         self._driver.bind()
         self.results.clear()
-        self._driver.call('cuGraphExecDestroy', self._graph)
-        self._driver.call('cuStreamDestroy', self._stream)
-        for address in self._pinned:
-            self._driver.call('cuMemFreeHost', address)
-        self._driver.call('cuMemFree', self._memory)
+        self._owned.close()
+
+    def _allocate(self, plan: Plan, owned: ExitStack) -> dict[str, int]:
+        """Return the address of each buffer, all in one piece of memory; constants are there."""
+        sizes = {name: -(-(size + SLACK) // ALIGNMENT) * ALIGNMENT
+                 for name, size in plan.buffers.items()}
+        starts = np.cumsum([0, *sizes.values()]).tolist()
+        memory = self._driver.call('cuMemAlloc', starts[-1])
+        owned.callback(self._driver.call, 'cuMemFree', memory)
+        addresses = {name: int(memory) + start for name, start in zip(sizes, starts, strict=False)}
+        for name, values in plan.constants.items():
+            self._driver.upload(addresses[name], values)
+        # Such copies may be under way when they return, and the stream waits for no other.
+        self._driver.call('cuCtxSynchronize')
+        return addresses
+
+    def _pinned(self, size: int, owned: ExitStack) -> tuple[NDArray[np.int8], Any]:
+        memory, address = self._driver.pinned(size)
+        owned.callback(self._driver.call, 'cuMemFreeHost', address)
+        return memory, address
 
     def _record(self, plan: Plan, source: Any, hosts: Mapping[str, Any]) -> None:
         call, stream = self._driver.call, self._stream
